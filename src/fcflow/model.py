@@ -1,0 +1,877 @@
+"""
+The values that everything else speaks of: frozen, slotted, without behaviour of their own.
+
+Text that is absent is ``None`` (an empty text given is taken as absent), quantities are ``int``, money is `Decimal`
+in the order's currency, instants are aware. `Order` is what was bought; where it is and how far it got is state,
+and lives in the store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Protocol
+
+from attrs import Attribute, field, frozen, validators
+from immutabledict import immutabledict
+
+__all__ = [
+    "Address",
+    "Connection",
+    "Decision",
+    "Effect",
+    "Explanation",
+    "Feed",
+    "FeedKind",
+    "FulfilmentLine",
+    "FulfilmentOrder",
+    "FulfilmentState",
+    "Location",
+    "LocationKind",
+    "Order",
+    "OrderLine",
+    "OrderState",
+    "Partner",
+    "PartnerLimits",
+    "Payment",
+    "Problem",
+    "Record",
+    "RuleVerdict",
+    "Shipment",
+    "ShippingLine",
+    "ShippingOrder",
+    "Status",
+    "StatusLine",
+    "StatusUpdate",
+    "StockLevel",
+    "StockPolicy",
+    "View",
+    "WorkingCalendar",
+]
+
+# ------------------------------------------------------------------ converters and validators
+
+
+def _text(value: str | None) -> str | None:
+    return value or None
+
+
+def _money(value: Decimal | str | int | None) -> Decimal | None:
+    return value if value is None or isinstance(value, Decimal) else Decimal(value)
+
+
+def _mapping(value: Mapping[str, Any]) -> immutabledict[str, Any]:
+    return value if isinstance(value, immutabledict) else immutabledict(value)
+
+
+def _aware(instance: object, attribute: Attribute[datetime | None], value: datetime | None) -> None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"{attribute.name}: expected an instant with a time zone, got {value.isoformat()}")
+
+
+def _finite(instance: object, attribute: Attribute[Decimal | None], value: Decimal | None) -> None:
+    if value is not None and not value.is_finite():
+        raise ValueError(f"{attribute.name}: expected a finite amount, got {value}")
+
+
+def _whole(at_least: int) -> Callable[[Any, Any, Any], None]:
+    def check(instance: object, attribute: Attribute[Any], value: object) -> None:
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
+            raise ValueError(f"{attribute.name}: expected a whole number of at least {at_least}, got {value!r}")
+
+    return check
+
+
+def _identifier(instance: object, attribute: Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or not value.strip() or re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError(f"{attribute.name}: expected a text without control characters, got {value!r}")
+
+
+def _country(instance: object, attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None and not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError(f"{attribute.name}: expected an ISO 3166-1 alpha-2 code such as GB, got {value!r}")
+
+
+def _currency(instance: object, attribute: Attribute[str | None], value: str | None) -> None:
+    if value is not None and not re.fullmatch("[A-Z]{3}", value):
+        raise ValueError(f"{attribute.name}: expected an ISO 4217 code such as GBP, got {value!r}")
+
+
+def _amount() -> Any:
+    return field(default=None, converter=_money, validator=_finite)
+
+
+def _optional_text() -> Any:
+    return field(default=None, converter=_text)
+
+
+def _instant() -> Any:
+    return field(default=None, validator=_aware)
+
+
+def _properties() -> Any:
+    return field(factory=immutabledict, converter=_mapping)
+
+
+def _raw() -> Any:
+    return field(factory=immutabledict, converter=_mapping, eq=False)
+
+
+# ------------------------------------------------------------------ what was bought
+
+
+class Payment(StrEnum):
+    """How far an order is paid."""
+
+    PAID = "paid"
+    UNPAID = "unpaid"
+    PENDING = "pending"
+    REFUNDED = "refunded"
+
+
+def _payment(value: Payment | str | None) -> Payment | None:
+    return None if value is None else Payment(value)
+
+
+@frozen(kw_only=True)
+class Address:
+    """
+    Where a parcel or an invoice goes; every part may be absent.
+
+    Example:
+        >>> Address(name="Ada Byron", town="London", postcode="SW1Y 4JH", country="GB").town
+        'London'
+    """
+
+    name: str | None = _optional_text()
+    company: str | None = _optional_text()
+    address1: str | None = _optional_text()
+    address2: str | None = _optional_text()
+    address3: str | None = _optional_text()
+    town: str | None = _optional_text()
+    region: str | None = _optional_text()
+    postcode: str | None = _optional_text()
+    country: str | None = field(default=None, converter=_text, validator=_country)
+    phone: str | None = _optional_text()
+    email: str | None = _optional_text()
+
+
+@frozen(kw_only=True)
+class OrderLine:
+    """
+    One line of an order: *quantity* whole units of one SKU.
+
+    Args:
+        line_id: Unique within the order.
+
+        sku: The seller's own code.
+
+        unit_price: In the order's currency, or ``None`` where it is not known.
+
+        weight_g: Of one unit, in grams, or ``None`` where it is not known.
+
+        channel_sku: What the sales channel calls it.
+    """
+
+    line_id: str = field(default="1", validator=_identifier)
+    sku: str = field(validator=_identifier)
+    quantity: int = field(validator=_whole(1))
+    title: str | None = _optional_text()
+    unit_price: Decimal | None = _amount()
+    weight_g: int | None = field(default=None, validator=_whole(0))
+    channel_sku: str | None = _optional_text()
+    properties: immutabledict[str, str] = _properties()
+
+
+@frozen(kw_only=True)
+class Order:
+    """
+    What was bought. It never changes but by an explicit amendment.
+
+    Args:
+        order_id: Ours; unique in a store.
+
+        reference: The sales channel's own number.
+
+        payment: ``None`` is *not known*, and such an order is not ready by default.
+
+        total: What the buyer pays in all, *postage* included, in *currency*.
+
+    Raises:
+        ValueError: A part has the wrong shape, or two lines share a ``line_id``.
+
+    Example:
+        >>> mug = OrderLine(line_id="1", sku="MUG", quantity=2, unit_price="7.50")
+        >>> Order(order_id="A1", lines=(mug,), currency="GBP").lines[0].unit_price
+        Decimal('7.50')
+    """
+
+    order_id: str = field(validator=_identifier)
+    reference: str | None = _optional_text()
+    channel: str | None = _optional_text()
+    sub_channel: str | None = _optional_text()
+    received_at: datetime | None = _instant()
+    dispatch_by: datetime | None = _instant()
+    payment: Payment | None = field(default=None, converter=_payment)
+    currency: str | None = field(default=None, converter=_text, validator=_currency)
+    total: Decimal | None = _amount()
+    postage: Decimal | None = _amount()
+    ship_to: Address = field(factory=Address)
+    bill_to: Address | None = None
+    lines: tuple[OrderLine, ...] = field(converter=tuple)
+    shipping_service: str | None = _optional_text()
+    tags: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    properties: immutabledict[str, str] = _properties()
+    notes: str | None = _optional_text()
+
+    @lines.validator
+    def _line_ids_are_unique(self, attribute: Attribute[tuple[OrderLine, ...]], value: tuple[OrderLine, ...]) -> None:
+        seen: set[str] = set()
+        for line in value:
+            if line.line_id in seen:
+                raise ValueError(f"lines: expected every line_id once, got {line.line_id!r} twice")
+            seen.add(line.line_id)
+
+    def line(self, line_id: str) -> OrderLine | None:
+        """The line with this id, or ``None``."""
+        return next((line for line in self.lines if line.line_id == line_id), None)
+
+
+# ------------------------------------------------------------------ who ships
+
+
+class LocationKind(StrEnum):
+    """What a location is to us; the last two ship for us and lock what is sent to them."""
+
+    WAREHOUSE = "warehouse"
+    FULFILMENT_CENTRE = "fulfilment_centre"
+    DROP_SHIPPER = "drop_shipper"
+
+
+@frozen(kw_only=True)
+class StockPolicy:
+    """
+    How a location's stock level is to be read.
+
+    Args:
+        tracked: ``False``: the location never runs short (a drop shipper without a stock feed).
+
+        orders_count: The ancestor's switch: open orders at the location count against what is sellable.
+
+        shipping_deducts: The ancestor's switch: a shipment takes its units off the level.
+
+        picture_falls: When the partner's own level falls: when it has ``received`` an order, or when it has
+            ``shipped`` it. Decides which of our units a picture cannot know yet.
+
+        buffer: Units kept back of every SKU; *buffers* overrides it for single SKUs.
+
+        max_age_s: A picture older than this offers nothing; ``None`` trusts any age.
+    """
+
+    tracked: bool = True
+    orders_count: bool = False
+    shipping_deducts: bool = False
+    picture_falls: str = field(default="received", validator=validators.in_(("received", "shipped")))
+    buffer: int = field(default=0, validator=_whole(0))
+    buffers: immutabledict[str, int] = _properties()
+    max_age_s: int | None = field(default=None, validator=_whole(0))
+
+    def buffer_of(self, sku: str) -> int:
+        """Units of *sku* that are kept back."""
+        return self.buffers.get(sku, self.buffer)
+
+
+@frozen(kw_only=True)
+class WorkingCalendar:
+    """
+    When a location works.
+
+    Args:
+        zone: IANA name of the zone that *cut_off* and the days are in.
+
+        days: ISO weekdays on which it works, Monday is 1.
+
+        holidays: Dates on which it does not.
+
+        cut_off: Orders allocated later in the day belong to the next working day; ``None`` has no cut-off.
+    """
+
+    zone: str = "UTC"
+    days: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6, 7), converter=tuple)
+    holidays: tuple[date, ...] = field(default=(), converter=tuple)
+    cut_off: time | None = None
+
+
+@frozen(kw_only=True)
+class Location:
+    """
+    A place with stock.
+
+    Args:
+        code: Ours; what rules name.
+
+        partner: Code of the partner who runs it, or ``None`` for a place of our own.
+
+        partner_code: What that partner calls it in files.
+
+        capacity_per_day: Orders it takes in one of its working days; ``None`` has no limit.
+    """
+
+    code: str = field(validator=_identifier)
+    name: str | None = _optional_text()
+    kind: LocationKind = field(default=LocationKind.WAREHOUSE, converter=LocationKind)
+    partner: str | None = _optional_text()
+    partner_code: str | None = _optional_text()
+    address: Address = field(factory=Address)
+    latitude: float | None = None
+    longitude: float | None = None
+    stock: StockPolicy = field(factory=StockPolicy)
+    capacity_per_day: int | None = field(default=None, validator=_whole(0))
+    calendar: WorkingCalendar = field(factory=WorkingCalendar)
+
+    @property
+    def is_fulfilment_centre(self) -> bool:
+        """Whether others ship from here: what is sent to it is locked until they answer."""
+        return self.kind is not LocationKind.WAREHOUSE
+
+
+class FeedKind(StrEnum):
+    """The three flows between us and a partner."""
+
+    ORDERS = "orders"
+    STATUS = "status"
+    STOCK = "stock"
+
+
+@frozen(kw_only=True)
+class Connection:
+    """
+    A way in to a partner, secrets by reference only.
+
+    Args:
+        url: Scheme, host, port, user and base folder; never a password. May be relative for ``file``.
+
+        secrets: Name (``password``, ``key``, ``token``, ...) to reference (``{"env": "LEEDS_PASSWORD"}``).
+
+        options: What the transport's own schema describes.
+    """
+
+    name: str = "default"
+    url: str
+    secrets: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
+    options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
+
+    @property
+    def scheme(self) -> str:
+        """The part of the URL before ``://``, in lower case; it picks the transport."""
+        head, separator, _ = self.url.partition("://")
+        return head.lower() if separator else "file"
+
+
+@frozen(kw_only=True)
+class Feed:
+    """
+    One flow between us and a partner.
+
+    Args:
+        layout: Name of a built-in layout, or a path to one.
+
+        path: Folder or URL path below the connection's own.
+
+        name: Outgoing only: template of the file name (`fcflow.formats.names`).
+
+        match: Incoming only: glob of the file names that belong to this feed.
+
+        mode: Orders only: ``new`` sends what was never sent, ``all_open`` every open order each time.
+
+        batch: Orders only: fulfilment orders in one file or post at most; ``None`` has no limit, 1 is a post per order.
+
+        repeats: Orders only: ``recognised`` when the partner knows a repeated order by its id, so that an unclear
+            delivery may be sent again; ``unknown`` leaves it to a person.
+
+        after: Incoming only: ``archive``, ``delete`` or ``leave`` a file once its effect is stored.
+
+        archive: Folder for files that were applied; *failed* for files that were refused.
+
+        complete: Stock only: the file is a full picture: a SKU that is missing from it has none.
+
+        duplicates: Stock only: the same SKU twice in a file is ``refuse``\\ d, ``sum``\\ med, or the ``last`` counts.
+
+        match_sku: Stock and status: ``either`` our SKU or the partner's, or the ``partner``'s only.
+
+        matches: Status only: what the partner quotes: ``fulfilment_id``, ``order_id`` or the channel's ``reference``.
+
+        options: What the transport's schema says of a feed (URL parameters, minimum age, ...).
+    """
+
+    kind: FeedKind = field(converter=FeedKind)
+    partner: str
+    connection: str = "default"
+    layout: str
+    path: str = ""
+    name: str = "orders-{datetime}-{counter}.csv"
+    match: str = "*"
+    mode: str = field(default="new", validator=validators.in_(("new", "all_open")))
+    batch: int | None = field(default=None, validator=_whole(1))
+    repeats: str = field(default="unknown", validator=validators.in_(("unknown", "recognised")))
+    after: str = field(default="archive", validator=validators.in_(("archive", "delete", "leave")))
+    archive: str = "archive"
+    failed: str = "failed"
+    complete: bool = False
+    duplicates: str = field(default="refuse", validator=validators.in_(("refuse", "sum", "last")))
+    match_sku: str = field(default="either", validator=validators.in_(("either", "partner")))
+    matches: str = field(default="fulfilment_id", validator=validators.in_(("fulfilment_id", "order_id", "reference")))
+    options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
+
+
+@frozen(kw_only=True)
+class PartnerLimits:
+    """
+    How patient we are with a partner.
+
+    Args:
+        max_attempts: A fulfilment order that was refused this often is parked: it awaits a person.
+
+        tries: Attempts within one run where a fault may go away by itself.
+
+        timeout_s: Deadline of a single call.
+
+        max_bytes: A larger file or answer is not taken in.
+
+        max_files: Files taken in a run and feed.
+    """
+
+    max_attempts: int = field(default=5, validator=_whole(1))
+    tries: int = field(default=3, validator=_whole(1))
+    backoff_s: float = 1.0
+    timeout_s: float = 60.0
+    max_bytes: int = field(default=256 * 1024 * 1024, validator=_whole(1))
+    max_files: int = field(default=1000, validator=_whole(1))
+
+
+@frozen(kw_only=True)
+class Partner:
+    """
+    A business that ships for us: how it is reached and what it speaks.
+
+    Args:
+        connections: By name; a feed picks one.
+
+        aliases: Our SKU to the partner's, used in both directions.
+
+        status_words: The partner's word, in any case, to a `Status` value.
+    """
+
+    code: str = field(validator=_identifier)
+    name: str | None = _optional_text()
+    connections: immutabledict[str, Connection] = field(factory=immutabledict, converter=_mapping)
+    orders: Feed | None = None
+    status: Feed | None = None
+    stock: Feed | None = None
+    aliases: immutabledict[str, str] = _properties()
+    status_words: immutabledict[str, str] = _properties()
+    limits: PartnerLimits = field(factory=PartnerLimits)
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """The feeds that are set up."""
+        return tuple(feed for feed in (self.orders, self.status, self.stock) if feed is not None)
+
+
+# ------------------------------------------------------------------ what is where
+
+
+@frozen(kw_only=True)
+class StockLevel:
+    """
+    What a partner said of one SKU at one location.
+
+    Args:
+        location: Our code; in a decoded record the partner's code, or ``None`` where the feed has only one place.
+
+        on_hand: Units there; ``None`` in a record whose quantity was blank: nothing is known, nothing changes.
+
+        reserved: Of these, units that the partner has promised already.
+
+        as_of: The instant of the picture; ``None`` in a record: when it was received.
+    """
+
+    location: str | None = None
+    sku: str = field(validator=_identifier)
+    on_hand: int | None = None
+    reserved: int | None = None
+    inbound: int | None = None
+    as_of: datetime | None = _instant()
+
+
+class View(Protocol):
+    """
+    What rules and allocation may know of the world at one instant.
+
+    A rule set that asks for stock needs one; `fcflow.stock.StockView` is the usual one.
+    """
+
+    @property
+    def locations(self) -> Mapping[str, Location]:
+        """By code; the order is the seller's own preference."""
+        ...
+
+    def allocatable(self, location: str, sku: str) -> int | None:
+        """Units that may be promised; ``None`` where the location never runs short. Never negative."""
+        ...
+
+    def stock_as_of(self, location: str, sku: str) -> datetime | None:
+        """When the location's picture of *sku* was taken; ``None`` where there is none."""
+        ...
+
+    def orders_today(self, location: str) -> int:
+        """Orders that count against the location's capacity on its current working day."""
+        ...
+
+    def excluded(self, order_id: str) -> frozenset[str]:
+        """Locations this order must not go to: they cancelled it, or a person said so."""
+        ...
+
+
+# ------------------------------------------------------------------ what goes to a partner
+
+
+@frozen(kw_only=True)
+class FulfilmentLine:
+    """The units of one order line that one location is to ship."""
+
+    line_id: str
+    sku: str
+    quantity: int = field(validator=_whole(1))
+
+
+@frozen(kw_only=True)
+class FulfilmentOrder:
+    """
+    The part of an order that one location is to ship: what is sent, locked and shipped.
+
+    Its id is never used again: the first of order A1 is ``A1``, the next ``A1-2``, ``A1-3``.
+    """
+
+    fulfilment_id: str
+    order_id: str
+    location: str
+    lines: tuple[FulfilmentLine, ...] = field(converter=tuple)
+
+
+@frozen(kw_only=True)
+class ShippingLine:
+    """A line as a layout writes it: *sku* is ours, *partner_sku* what the partner calls it."""
+
+    line_id: str
+    sku: str
+    quantity: int = field(validator=_whole(1))
+    partner_sku: str | None = _optional_text()
+    title: str | None = _optional_text()
+    unit_price: Decimal | None = _amount()
+    weight_g: int | None = field(default=None, validator=_whole(0))
+    channel_sku: str | None = _optional_text()
+    properties: immutabledict[str, str] = _properties()
+
+
+@frozen(kw_only=True)
+class ShippingOrder:
+    """
+    What a layout writes: a fulfilment order with its order's data and the effects of the rules.
+
+    Args:
+        order: What was bought, unchanged.
+
+        lines: What this location is to ship of it.
+
+        shipping_service, tags, properties, notes: The order's own, with the rules' effects on top.
+    """
+
+    fulfilment_id: str
+    order: Order
+    location: str
+    partner_location: str | None = _optional_text()
+    lines: tuple[ShippingLine, ...] = field(converter=tuple)
+    shipping_service: str | None = _optional_text()
+    tags: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    properties: immutabledict[str, str] = _properties()
+    notes: str | None = _optional_text()
+
+
+# ------------------------------------------------------------------ what comes back
+
+
+class Status(StrEnum):
+    """What a partner can say of a fulfilment order, in our words."""
+
+    ACCEPTED = "accepted"
+    IN_WORK = "in_work"
+    PART_SHIPPED = "part_shipped"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+    RETURNED = "returned"
+    ERROR = "error"
+
+
+def _status(value: Status | str | None) -> Status | None:
+    return None if value is None else Status(value)
+
+
+@frozen(kw_only=True)
+class StatusLine:
+    """Per line, what a partner said; ``None`` where it said nothing of that count."""
+
+    line_id: str | None = _optional_text()
+    sku: str | None = _optional_text()
+    shipped: int | None = field(default=None, validator=_whole(0))
+    short: int | None = field(default=None, validator=_whole(0))
+    cancelled: int | None = field(default=None, validator=_whole(0))
+    returned: int | None = field(default=None, validator=_whole(0))
+
+
+@frozen(kw_only=True)
+class Shipment:
+    """
+    A parcel, or several under one despatch.
+
+    Args:
+        lines: Units in it; empty is everything that the fulfilment order asked for.
+    """
+
+    fulfilment_id: str = ""
+    carrier: str | None = _optional_text()
+    service: str | None = _optional_text()
+    tracking_numbers: tuple[str, ...] = field(default=(), converter=tuple)
+    lines: tuple[StatusLine, ...] = field(default=(), converter=tuple)
+    shipped_at: datetime | None = _instant()
+    delivered_at: datetime | None = _instant()
+
+
+@frozen(kw_only=True)
+class StatusUpdate:
+    """
+    What a partner said once.
+
+    Args:
+        partner: Filled in by the synchronizer; a layout leaves it empty.
+
+        reference: What the partner quotes: a fulfilment id, or what the feed's ``matches`` says.
+
+        status: ``None`` where the word is not known: recorded, reported, changes nothing.
+
+        raw_status: The partner's own word.
+
+        lines: Per line; empty speaks of the whole fulfilment order.
+
+        at: When it happened by the partner's clock, or ``None``.
+
+        event_id: The partner's own id of this message, or ``None``.
+    """
+
+    partner: str = ""
+    reference: str
+    status: Status | None = field(default=None, converter=_status)
+    raw_status: str | None = _optional_text()
+    shipments: tuple[Shipment, ...] = field(default=(), converter=tuple)
+    lines: tuple[StatusLine, ...] = field(default=(), converter=tuple)
+    message: str | None = _optional_text()
+    at: datetime | None = _instant()
+    event_id: str | None = _optional_text()
+
+
+class OrderState(StrEnum):
+    """How far an order got."""
+
+    OPEN = "open"
+    HELD = "held"
+    BACKORDERED = "backordered"
+    IN_FULFILMENT = "in_fulfilment"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class FulfilmentState(StrEnum):
+    """How far a fulfilment order got."""
+
+    READY = "ready"
+    SENDING = "sending"
+    PUBLISHING = "publishing"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    PART_SHIPPED = "part_shipped"
+    SHIPPED = "shipped"
+    SEND_FAILED = "send_failed"
+    UNCLEAR = "unclear"
+    CANCELLED = "cancelled"
+
+
+# ------------------------------------------------------------------ what formats give
+
+
+@frozen(kw_only=True)
+class Record:
+    """
+    One good record of a payload.
+
+    Args:
+        line: 1-based line on which it begins.
+
+        value: An `Order`, `StatusUpdate`, `StockLevel` or `ShippingOrder`, by the layout's kind.
+
+        raw: The record's cells as they stood, by header or position.
+    """
+
+    line: int
+    value: Any
+    raw: immutabledict[str, str] = _raw()
+
+
+@frozen(kw_only=True)
+class Problem:
+    """
+    One bad record, or a fault of the whole payload.
+
+    Example:
+        >>> print(Problem(line=14, column=23, field="quantity", found="two", expected="digits"))
+        line 14, column 23 (quantity): expected digits, got 'two'
+    """
+
+    line: int | None = None
+    column: int | None = None
+    field: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    message: str | None = None
+    raw: immutabledict[str, str] = _raw()
+
+    def __str__(self) -> str:
+        places = [f"line {self.line}"] if self.line is not None else []
+        places += [f"column {self.column}"] if self.column is not None else []
+        where = ", ".join(places) + (f" ({self.field})" if self.field else "")
+        said = [self.message] if self.message else []
+        said += [f"expected {self.expected}"] if self.expected is not None else []
+        said += [f"got {self.found!r}"] if self.found is not None else []
+        return f"{where.strip()}: {', '.join(said)}" if where else ", ".join(said)
+
+
+# ------------------------------------------------------------------ what the rules decide
+
+
+@frozen(kw_only=True)
+class Decision:
+    """
+    What a rule set decided for one order.
+
+    Args:
+        rule_id: The rule that decided; ``None`` when ``otherwise`` did.
+
+        action: ``allocate``, ``hold`` or ``keep``.
+
+        locations: Allocate only: codes, best first; empty means any location the view knows.
+
+        strategy: Allocate only: how a place is picked among them.
+
+        split: ``never``, ``by_line`` or ``by_unit``.
+
+        if_short: ``next_rule``, ``backorder`` or ``hold``.
+
+        reason: Hold only: why.
+
+        effects: Those of every rule that matched up to here, in the order in which the rules stand.
+    """
+
+    rule_id: str | None
+    action: str
+    locations: tuple[str, ...] = ()
+    strategy: str = "in_order"
+    strategy_options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
+    split: str = "never"
+    if_short: str = "next_rule"
+    reason: str | None = None
+    effects: tuple[Effect, ...] = ()
+
+    @property
+    def shipping_service(self) -> str | None:
+        """The last service that a rule set, or ``None``."""
+        return next((e.value for e in reversed(self.effects) if e.kind == "set_service"), None)
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Every tag that a rule added."""
+        return frozenset(effect.value for effect in self.effects if effect.kind == "tag")
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The properties that rules set; a later rule overwrites."""
+        return {e.name: e.value for e in self.effects if e.kind == "set_property" and e.name is not None}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes that rules added, in order."""
+        return tuple(effect.value for effect in self.effects if effect.kind == "note")
+
+
+@frozen(kw_only=True)
+class Effect:
+    """
+    Something a matching rule adds to an order on its way.
+
+    Args:
+        kind: ``tag``, ``set_property``, ``set_service`` or ``note``.
+
+        name: The property's name; ``None`` for the others.
+    """
+
+    rule_id: str | None
+    kind: str
+    value: str
+    name: str | None = None
+
+
+@frozen(kw_only=True)
+class RuleVerdict:
+    """
+    What one rule made of one order.
+
+    Args:
+        verdict: ``true``, ``false`` or ``unknown``.
+
+        decided: Whether this rule ended the evaluation.
+
+        because: The leaves that made it so, each as one clause: ``ship_to.country eq 'GB': got 'FR'``.
+    """
+
+    rule_id: str
+    verdict: str
+    decided: bool = False
+    because: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Explanation:
+    """Why a rule set decided as it did: every rule's verdict, then every location's."""
+
+    order_id: str
+    decision: Decision | None
+    rules: tuple[RuleVerdict, ...] = ()
+    locations: immutabledict[str, str] = _properties()
+
+    def __str__(self) -> str:
+        lines = [f"order {self.order_id}"]
+        for rule in self.rules:
+            mark = "decides" if rule.decided else rule.verdict
+            lines.append(f"  {rule.rule_id}: {mark}" + "".join(f"\n    {clause}" for clause in rule.because))
+        for code, said in self.locations.items():
+            lines.append(f"  {code}: {said}")
+        if self.decision is not None and self.decision.rule_id is None:
+            lines.append(f"  otherwise: {self.decision.action}")
+        return "\n".join(lines)
+
+
+def utc(value: datetime) -> datetime:
+    """The same instant in UTC."""
+    return value.astimezone(UTC)
