@@ -1,0 +1,33 @@
+"""The ways in to partners: bytes out, bytes back. One module a family; `base` has the protocol."""
+
+from fcflow.transports.base import (
+    Capabilities,
+    Delivery,
+    Endpoint,
+    Fetched,
+    Finding,
+    Offer,
+    OpenFulfilment,
+    Outcome,
+    Presence,
+    Query,
+    Receipt,
+    Transport,
+    TransportType,
+)
+
+__all__ = [
+    "Capabilities",
+    "Delivery",
+    "Endpoint",
+    "Fetched",
+    "Finding",
+    "Offer",
+    "OpenFulfilment",
+    "Outcome",
+    "Presence",
+    "Query",
+    "Receipt",
+    "Transport",
+    "TransportType",
+]
