@@ -35,25 +35,28 @@ def resolve_reference(reference: Mapping[str, Any], base: Path | None = None) ->
     if len(reference) != 1:
         raise SecretError(f"a secret reference has one key, got {sorted(reference)}")
     [(kind, value)] = reference.items()
-    resolver = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}.get(kind)
-    return None if resolver is None else resolver(value, base or Path.cwd())
+    if kind == "env":
+        return _from_environment(value)
+    if kind == "file":
+        return _from_file((base or Path.cwd()) / value)
+    return _from_keyring(value) if kind == "keyring" else None
 
 
-def _from_environment(name: str, base: Path) -> str:
+def _from_environment(name: str) -> str:
     try:
         return os.environ[name]
     except KeyError:
         raise SecretError(f"environment variable {name} is not set") from None
 
 
-def _from_file(path: str, base: Path) -> str:
+def _from_file(path: Path) -> str:
     try:
-        return (base / path).read_text(encoding="utf-8").rstrip("\r\n")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SecretError(f"secret file {path} cannot be read: {type(error).__name__}") from None
 
 
-def _from_keyring(entry: Mapping[str, str], base: Path) -> str:
+def _from_keyring(entry: Mapping[str, str]) -> str:
     try:
         import keyring
     except ImportError:
