@@ -1,0 +1,186 @@
+"""
+From one JSON document to partners, locations, rules and a store; every fault of it at once.
+
+A document has ``"fcflow": "config/1"`` and is described by the JSON Schema `SCHEMA`. Relative paths in it are below its
+own folder. Secrets stand in it by reference only. Loading touches no partner, no store and no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+from attrs import field, frozen
+from immutabledict import immutabledict
+
+from fcflow._config_build import Loader
+from fcflow.errors import ConfigError
+from fcflow.model import Feed, Location, Partner
+from fcflow.plugins import Plugins, collect_plugins, endpoint_of, load_plugins
+from fcflow.rules import source as json_source
+from fcflow.rules.faults import Faults
+from fcflow.transports.base import Endpoint
+
+if TYPE_CHECKING:
+    from fcflow.formats import Layout
+    from fcflow.rules import Condition, RuleSet
+
+__all__ = ["Config", "config_schema", "load_config"]
+
+
+@frozen(kw_only=True)
+class Config:
+    """
+    What a configuration document says, checked.
+
+    Args:
+        source: How messages call the document: its path, or ``config``.
+
+        store_url: SQLAlchemy URL without a password; a relative SQLite file has become absolute. `store_address`
+            puts the password in.
+
+        namespace: Keeps several sellers apart in one database; empty is a name like any other.
+
+        schema: Database schema of the tables, or ``None``.
+
+        rules: Path of the rule set, the rule set itself, or ``None``: orders wait until they are moved by hand.
+
+        ready: Condition that an order must meet before it is allocated, or ``None`` for the usual one.
+
+        currency: What rule sets that name no currency compare money in.
+
+        base: Relative paths are below it.
+
+        document: As it was read.
+    """
+
+    source: str = "config"
+    store_url: str
+    store_password: Mapping[str, Any] | None = None
+    namespace: str = ""
+    schema: str | None = None
+    rules: Path | Mapping[str, Any] | None = None
+    ready: Mapping[str, Any] | bool | None = None
+    currency: str | None = None
+    partners: immutabledict[str, Partner] = field(converter=immutabledict)
+    locations: immutabledict[str, Location] = field(converter=immutabledict)
+    base: Path
+    document: Mapping[str, Any] = field(repr=False)
+    plugins: Plugins = field(repr=False, eq=False)
+    _loader: Loader = field(repr=False, eq=False)
+
+    def layout(self, feed: Feed) -> Layout:
+        """The layout of *feed*; loaded once."""
+        return self._loader.layout(feed.layout)
+
+    def rule_set(self) -> RuleSet | None:
+        """The rule set; compiled once. ``None`` where the configuration has none."""
+        return self._loader.rule_set
+
+    def ready_condition(self) -> Condition | None:
+        """The compiled ``ready`` condition, or ``None`` where the usual one holds."""
+        return self._loader.ready
+
+    def endpoint(self, feed: Feed) -> Endpoint:
+        """What the transport of *feed* is built from."""
+        return endpoint_of(self.plugins, self.partners[feed.partner], feed.connection, base=self.base)
+
+    def locations_of(self, partner: str) -> tuple[Location, ...]:
+        """The locations that *partner* runs, in the order of the document."""
+        return tuple(location for location in self.locations.values() if location.partner == partner)
+
+    def store_address(self) -> str:
+        """
+        The store's URL with its password; ask for it as late as possible, and never log it.
+
+        Raises:
+            SecretError: The password's reference stands for nothing.
+        """
+        if self.store_password is None:
+            return self.store_url
+        from sqlalchemy import make_url
+
+        password = self.plugins.resolve_secret(self.store_password, self.base)
+        return make_url(self.store_url).set(password=password).render_as_string(hide_password=False)
+
+
+def load_config(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    plugins: Plugins | pluggy.PluginManager | None = None,
+    base: Path | None = None,
+) -> Config:
+    """
+    Read and check a configuration.
+
+    Args:
+        source: A path, or the document itself as a mapping.
+
+        plugins: What was collected, or a manager to collect from; ``None`` loads what is installed.
+
+        base: Relative paths are below it; ``None`` is the document's folder, for a mapping the current one.
+
+    Raises:
+        ConfigError: The document, or a rule set, layout or alias file that it names, has faults: all of them, with
+            JSON paths, or with line and column where the text is not JSON.
+
+        PluginError: A plugin breaks its contract.
+
+    Example:
+        >>> config = load_config({
+        ...     "fcflow": "config/1",
+        ...     "partners": {"leeds": {
+        ...         "connection": {"url": "ftp://fcflow@ftp.leeds.example", "secrets": {"password": {"env": "LEEDS"}}},
+        ...         "orders": {"layout": "linnworks-orders", "path": "in"},
+        ...         "location": {"name": "Leeds"}}}})
+        >>> config.locations["leeds"].kind.value, config.partners["leeds"].orders.path
+        ('fulfilment_centre', 'in')
+    """
+    faults = Faults()
+    name, document = _read(source, faults)
+    if len(faults):
+        raise ConfigError(name, faults.sorted(document))
+    loader = Loader(document, folder := _folder(source, base), _collected(plugins), faults)
+    found = loader.run(config_schema())
+    if found:
+        raise ConfigError(name, found)
+    return Config(
+        source=name, base=folder, document=document, plugins=loader.plugins, loader=loader, **loader.settings()
+    )
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a configuration; a copy that the caller may change."""
+    schema: dict[str, Any] = json.loads(_schema_text())
+    return schema
+
+
+@cache
+def _schema_text() -> str:
+    return files("fcflow").joinpath("schemas/config.json").read_text(encoding="utf-8")
+
+
+def _read(source: str | os.PathLike[str] | Mapping[str, Any], faults: Faults) -> tuple[str, Any]:
+    name, value = json_source.read(source, faults)
+    document = json_source.plain(value)
+    if not len(faults) and not isinstance(document, dict):
+        faults.add((), "", expected="an object", found=type(document).__name__)
+    return "config" if isinstance(source, Mapping) else name, document
+
+
+def _folder(source: str | os.PathLike[str] | Mapping[str, Any], base: Path | None) -> Path:
+    if base is not None:
+        return base.absolute()
+    return Path.cwd() if isinstance(source, Mapping) else Path(source).absolute().parent
+
+
+def _collected(plugins: Plugins | pluggy.PluginManager | None) -> Plugins:
+    if plugins is None:
+        return load_plugins()
+    return plugins if isinstance(plugins, Plugins) else collect_plugins(plugins)
