@@ -18,7 +18,7 @@ The promises that every transport keeps, tested by `fcflow.testing.TransportCont
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +44,10 @@ __all__ = [
     "Transport",
     "TransportType",
 ]
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 @frozen(kw_only=True)
@@ -302,10 +306,10 @@ class TransportType:
         extra: The extra of fcflow that it needs, or ``None``.
     """
 
-    schemes: tuple[str, ...] = field(converter=tuple)
+    schemes: tuple[str, ...] = field(converter=_texts)
     summary: str
     options_schema: Mapping[str, Any] = field(factory=immutabledict)
     feed_options_schema: Mapping[str, Any] = field(factory=immutabledict)
-    secrets: tuple[str, ...] = field(default=(), converter=tuple)
+    secrets: tuple[str, ...] = field(default=(), converter=_texts)
     extra: str | None = None
     build: Callable[[Endpoint], Transport] = field(eq=False)

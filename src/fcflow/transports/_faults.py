@@ -1,0 +1,98 @@
+"""From the errors of libraries to ours, without a secret in any text."""
+
+from __future__ import annotations
+
+import errno
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+from fcflow.errors import (
+    TransportError,
+    TransportNotFoundError,
+    TransportRefusedError,
+    TransportTimeoutError,
+    TransportUnavailableError,
+)
+
+__all__ = ["Failure", "guarded", "guarded_blocks", "of_os_error", "scrubbed"]
+
+_CALL = TypeVar("_CALL", bound=Callable[..., Any])
+
+Failure = tuple[type[TransportError], str]
+"""The class of an error and its text."""
+
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY}
+)
+
+
+def scrubbed(text: str, secrets: Iterable[str | None]) -> str:
+    """
+    *text* with every secret replaced.
+
+    Example:
+        >>> scrubbed("530 wrong password s3cret", ["s3cret", None])
+        '530 wrong password ***'
+    """
+    for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def of_os_error(error: OSError) -> Failure:
+    """What an error of the operating system or the network means."""
+    text = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return TransportTimeoutError, "no answer in time"
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return TransportNotFoundError, text
+    if error.errno in _REFUSALS:
+        return TransportRefusedError, text
+    return TransportUnavailableError, text
+
+
+def guarded(call: _CALL) -> _CALL:
+    """
+    Make a method of a server raise `TransportError` only.
+
+    The server has ``failure(error) -> Failure``, which says what an error means, ``broken(error)``, which lets go of
+    a connection that is out of step, ``secrets()``, what must not be shown, and ``where``.
+    """
+
+    @functools.wraps(call)
+    def guard(server: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(server, *args, **kwargs)
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries of servers raise anything at all
+            cause: Exception | None = error
+            kind, text = server.failure(error)
+            server.broken(error)
+        # Raised outside of the handler: an error that quotes a secret is not even kept as the context of ours.
+        place = " ".join([server.where, *(arg for arg in args[:1] if isinstance(arg, str) and arg)])
+        if scrubbed(str(cause), server.secrets()) != str(cause):
+            cause = None
+        raise kind(scrubbed(f"{place}: {text}", server.secrets())) from cause
+
+    return cast(_CALL, guard)
+
+
+def guarded_blocks(call: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    """The same for a method that yields blocks of a file."""
+
+    @guarded
+    def step(server: Any, path: str, blocks: Iterator[bytes]) -> bytes | None:
+        return next(blocks, None)
+
+    @functools.wraps(call)
+    def guard(server: Any, path: str, *args: Any) -> Iterator[bytes]:
+        blocks = call(server, path, *args)
+        try:
+            while (block := step(server, path, blocks)) is not None:
+                yield block
+        finally:
+            blocks.close()  # type: ignore[attr-defined]  # it is a generator
+
+    return guard
