@@ -1,0 +1,504 @@
+"""
+A rule set ready to decide, and a condition ready to be asked alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from attrs import evolve, frozen
+
+from fcflow.errors import AllocationError, PluginError, RuleError
+from fcflow.model import Decision, Effect, Explanation, Order, OrderLine, RuleVerdict, ShippingLine, View
+from fcflow.rules.compile import Verdict, compile_node
+from fcflow.rules.examples import example_now, example_order, example_view
+from fcflow.rules.explain import because, verdict_word
+from fcflow.rules.faults import Faults, Path
+from fcflow.rules.fields import Facts
+from fcflow.rules.operators import OperatorType
+from fcflow.rules.parse import ConditionParser, parse_document
+from fcflow.rules.shape import check_shape, is_schema
+from fcflow.rules.source import digest, exact, plain, read
+from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
+
+__all__ = ["Condition", "RuleSet", "compile_condition", "load_rules"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+# ------------------------------------------------------------------ what a condition asks for
+
+
+@frozen
+class Needs:
+    """What must be handed over to evaluate conditions, and the locations that they name."""
+
+    view: bool
+    now: bool
+    locations: frozenset[str]
+
+    @classmethod
+    def of(cls, nodes: Iterable[Node]) -> Needs:
+        """What all of *nodes* need together."""
+        every = [each for node in nodes for each in _walk_once(node)]
+        stock = [each for each in every if isinstance(each, Stock | StockAge)]
+        places = {code for each in stock for code in ((each.at,) if isinstance(each, StockAge) else each.at)}
+        return cls(bool(stock), any(_asks_now(each) for each in every), frozenset(places))
+
+    def facts(self, order: Order, view: View | None, now: datetime | None, line: Any = None) -> Facts:
+        """The facts of one order; refuses to begin where something is missing."""
+        if self.view and view is None:
+            raise AllocationError(f"order {order.order_id}: a rule asks for stock, expected view=, got None")
+        if self.now and now is None:
+            raise AllocationError(f"order {order.order_id}: a rule asks for the time, expected now=, got None")
+        if now is not None and now.tzinfo is None:
+            raise AllocationError(f"now: expected an instant with a time zone, got {now.isoformat()}")
+        return Facts(order, view, now, line)
+
+
+def _walk_once(node: Node) -> Iterator[Node]:
+    """Every distinct node; a named condition that is used often is visited once."""
+    seen: set[str] = set()
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Named):
+            if each.name in seen:
+                continue
+            seen.add(each.name)
+        yield each
+        stack.extend(children(each))
+
+
+def _asks_now(node: Node) -> bool:
+    if isinstance(node, StockAge):
+        return True
+    if not isinstance(node, Test):
+        return False
+    return node.field.name == "now" or node.op in ("within_last", "within_next") or node.value == "now"
+
+
+# ------------------------------------------------------------------ a condition alone
+
+
+class Condition:
+    """
+    A compiled condition, immutable and free of state.
+
+    Example:
+        >>> from fcflow.model import Order
+        >>> heavy = compile_condition({"field": "total_weight_g", "op": "ge", "value": 20000})
+        >>> order = Order(order_id="A1", lines=(OrderLine(sku="SOFA", quantity=1, weight_g=41000),))
+        >>> heavy.matches(order)
+        True
+    """
+
+    def __init__(self, node: Node, made_from: tuple[Any, ...]) -> None:
+        self._node = node
+        self._made_from = made_from
+        self._verdict = compile_node(node)
+        self._needs = Needs.of([node])
+
+    @property
+    def node(self) -> Node:
+        """The typed condition tree."""
+        return self._node
+
+    @property
+    def document(self) -> Any:
+        """The condition as JSON; a copy."""
+        return plain(self._made_from[0])
+
+    @property
+    def needs_view(self) -> bool:
+        """Whether it asks for stock."""
+        return self._needs.view
+
+    @property
+    def needs_now(self) -> bool:
+        """Whether it asks for the time."""
+        return self._needs.now
+
+    @property
+    def location_codes(self) -> frozenset[str]:
+        """Every location that it names."""
+        return self._needs.locations
+
+    def verdict(
+        self,
+        order: Order,
+        *,
+        line: OrderLine | ShippingLine | None = None,
+        view: View | None = None,
+        now: datetime | None = None,
+    ) -> bool | None:
+        """
+        True, false, or ``None`` where a value that it depends on is absent.
+
+        Args:
+            line: Needed by a condition of scope ``line``.
+
+        Raises:
+            AllocationError: *view*, *now* or *line* is missing, and the condition asks for it.
+        """
+        return self._verdict(self._facts(order, line, view, now))
+
+    def matches(
+        self,
+        order: Order,
+        *,
+        line: OrderLine | ShippingLine | None = None,
+        view: View | None = None,
+        now: datetime | None = None,
+    ) -> bool:
+        """Whether it is true; an unknown one does not match."""
+        return self._verdict(self._facts(order, line, view, now)) is True
+
+    def because(
+        self,
+        order: Order,
+        *,
+        line: OrderLine | ShippingLine | None = None,
+        view: View | None = None,
+        now: datetime | None = None,
+    ) -> tuple[str, ...]:
+        """The leaves that made the verdict what it is, each as one clause."""
+        return because(self._node, self._facts(order, line, view, now))[1]
+
+    def _facts(self, order: Order, line: Any, view: View | None, now: datetime | None) -> Facts:
+        if line is None and self._made_from[1] == "line":
+            raise AllocationError(f"order {order.order_id}: the condition asks for a line, expected line=, got None")
+        return self._needs.facts(order, view, now, line)
+
+    def __repr__(self) -> str:
+        return f"Condition({self.document!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt_condition, self._made_from
+
+
+def compile_condition(
+    document: Any,
+    *,
+    scope: str = "order",
+    currency: str | None = None,
+    zone: str | None = None,
+    lists: Mapping[str, Any] = _NOTHING,
+    conditions: Mapping[str, Any] = _NOTHING,
+    operators: Mapping[str, OperatorType] = _NOTHING,
+    path: str = "$",
+) -> Condition:
+    """
+    Check and compile one condition of the rule language.
+
+    Args:
+        document: ``True`` or a JSON object.
+
+        scope: ``order``, or ``line`` where ``line.`` fields are allowed and a line is handed over.
+
+        currency: Of money in tests that do not say their own.
+
+        zone: Of weekdays and times of day in tests that do not say their own.
+
+        lists: Named lists for ``{"list": name}``.
+
+        conditions: Named conditions for ``{"use": name}``.
+
+        path: Where the condition stands in a larger document, for messages.
+
+    Raises:
+        RuleError: With every fault at once.
+
+    Example:
+        >>> compile_condition({"field": "ship_to.contry", "op": "eq", "value": "GB"}, path="$.fields[2].when")
+        Traceback (most recent call last):
+        fcflow.errors.RuleError: condition: 1 fault
+          $.fields[2].when.field: unknown field: expected ship_to.country, got 'ship_to.contry'
+    """
+    surroundings = {"currency": currency, "zone": zone, "lists": lists, "conditions": conditions}
+    faults = Faults(path)
+    written = exact(document, faults)
+    around = exact({key: value for key, value in surroundings.items() if value}, faults)
+    check_shape(written, faults, "condition")
+    parser = ConditionParser(around, faults, operators)
+    parser.parse_named()
+    node = parser.parse(written, (), scope="either" if scope == "line" else scope)
+    if len(faults):
+        raise RuleError("condition", faults.sorted(written))
+    return Condition(node, (written, scope, around, dict(operators), path))
+
+
+def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, path: str) -> Condition:
+    return compile_condition(written, scope=scope, **around, operators=operators, path=path)
+
+
+# ------------------------------------------------------------------ a rule set
+
+
+@frozen
+class _Compiled:
+    """One enabled rule, and the verdict from which on it matches."""
+
+    rule: Rule
+    verdict: Verdict
+
+    def matches(self, facts: Facts) -> bool:
+        found = self.verdict(facts)
+        return self.rule.if_unknown if found is None else found
+
+
+class RuleSet:
+    """
+    A rule set, checked and compiled: immutable, safe to share between threads, picklable.
+
+    Made by `load_rules`.
+
+    Example:
+        >>> rules = load_rules({"fcflow": "ruleset/1", "name": "all to leeds", "rules": [
+        ...     {"id": "all", "when": True, "then": [{"allocate": {"to": "leeds"}}]}]})
+        >>> rules.decide(Order(order_id="A1", lines=())).locations
+        ('leeds',)
+    """
+
+    def __init__(self, document: Any, rules: tuple[Rule, ...], otherwise: Decision, operators: Any) -> None:
+        self._document = document
+        self._rules = rules
+        self._otherwise = otherwise
+        self._operators = operators
+        self._hash = digest(document)
+        self._compiled = tuple(_Compiled(rule, compile_node(rule.when)) for rule in rules if rule.enabled)
+        self._needs = Needs.of(each.rule.when for each in self._compiled)
+        self._named = Needs.of(rule.when for rule in rules).locations
+
+    # -------------------------------------------------------------- what it is
+
+    @property
+    def name(self) -> str:
+        """What people call it; empty where the document does not say."""
+        return str(self._document.get("name", ""))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the document's canonical JSON: equal for documents that say the same in another order of keys."""
+        return self._hash
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document as JSON; a copy."""
+        made: dict[str, Any] = copy.deepcopy(plain(self._document))
+        return made
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, the disabled ones too, in the order in which they stand."""
+        return self._rules
+
+    @property
+    def otherwise(self) -> Decision:
+        """What happens to an order that no rule decides."""
+        return self._otherwise
+
+    @property
+    def needs_view(self) -> bool:
+        """Whether an enabled rule asks for stock."""
+        return self._needs.view
+
+    @property
+    def needs_now(self) -> bool:
+        """Whether an enabled rule asks for the time."""
+        return self._needs.now
+
+    @property
+    def location_codes(self) -> frozenset[str]:
+        """Every location that a rule names, as a target or in a condition."""
+        return self._named.union(*(decision.locations for decision in self._decisions()))
+
+    @property
+    def strategies(self) -> frozenset[str]:
+        """Every allocation strategy that a rule names."""
+        return frozenset(each.strategy for each in self._decisions() if each.action == "allocate")
+
+    def _decisions(self) -> list[Decision]:
+        return [*(rule.decision for rule in self._rules if rule.decision is not None), self._otherwise]
+
+    def __repr__(self) -> str:
+        return f"RuleSet({self.name!r}, {len(self._rules)} rules, {self._hash[:12]})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RuleSet):
+            return NotImplemented
+        return self._hash == other._hash and self._operators == other._operators
+
+    def __hash__(self) -> int:
+        return hash(self._hash)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt_rules, (self._document, self._operators)
+
+    # -------------------------------------------------------------- what it decides
+
+    def decide(self, order: Order, *, view: View | None = None, now: datetime | None = None) -> Decision:
+        """
+        What the first rule that decides says, with the effects of every rule that matched up to there.
+
+        Raises:
+            AllocationError: *view* or *now* is missing, and a rule asks for it.
+        """
+        return next(self._walk(self._needs.facts(order, view, now)))
+
+    def decisions(self, order: Order, view: View | None = None, now: datetime | None = None) -> Iterator[Decision]:
+        """
+        Lazily, what comes next if the first decision cannot be met; ``otherwise`` comes last.
+
+        Only an allocation whose ``if_short`` is ``next_rule`` is followed by another decision. Asking on passes its
+        rule over, and that rule's own effects fall away.
+
+        Raises:
+            AllocationError: *view* or *now* is missing, and a rule asks for it.
+        """
+        return self._walk(self._needs.facts(order, view, now))
+
+    def decide_many(
+        self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
+    ) -> Iterator[Decision]:
+        """Lazily, `decide` for each of *orders*, in their order."""
+        return (self.decide(order, view=view, now=now) for order in orders)
+
+    def _matching(self, facts: Facts) -> Iterator[Rule]:
+        for each in self._compiled:
+            if each.matches(facts):
+                yield each.rule
+
+    def _walk(self, facts: Facts) -> Iterator[Decision]:
+        effects: tuple[Effect, ...] = ()
+        for rule in self._matching(facts):
+            if rule.decision is None:
+                effects += rule.effects
+                continue
+            yield evolve(rule.decision, effects=effects + rule.effects)
+            if rule.decision.action != "allocate" or rule.decision.if_short != "next_rule":
+                return
+        yield evolve(self._otherwise, effects=effects + self._otherwise.effects)
+
+    # -------------------------------------------------------------- why
+
+    def explain(self, order: Order, *, view: View | None = None, now: datetime | None = None) -> Explanation:
+        """
+        The first decision, and every rule's verdict with the leaves that made it so.
+
+        Rules behind the one that decided are explained as well: what they would have said.
+
+        Raises:
+            AllocationError: *view* or *now* is missing, and a rule asks for it.
+        """
+        facts = self._needs.facts(order, view, now)
+        decision = next(self._walk(facts))
+        verdicts = tuple(_explained(rule, facts, decision.rule_id) for rule in self._rules)
+        return Explanation(order_id=order.order_id, decision=decision, rules=verdicts)
+
+
+def _explained(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
+    if not rule.enabled:
+        return RuleVerdict(rule_id=rule.id, verdict="false", because=("the rule is not enabled",))
+    verdict, clauses = because(rule.when, facts)
+    if verdict is None and rule.if_unknown:
+        clauses = (*clauses, "matches, as if_unknown says")
+    return RuleVerdict(rule_id=rule.id, verdict=verdict_word(verdict), decided=rule.id == decided_by, because=clauses)
+
+
+# ------------------------------------------------------------------ loading
+
+
+def load_rules(
+    source: str | os.PathLike[str] | Mapping[str, Any], *, operators: Mapping[str, OperatorType] = _NOTHING
+) -> RuleSet:
+    """
+    Read, check and compile a rule set; its examples are run.
+
+    Args:
+        source: A path, a mapping, or the JSON text itself (a text that begins with a brace).
+
+        operators: Those of plugins, by name.
+
+    Raises:
+        RuleError: With every fault at once, in the order in which they stand in the document.
+
+        PluginError: An operator breaks its contract.
+
+    Example:
+        >>> load_rules('{"fcflow": "ruleset/1", "rules": [{"id": "a", "then": [{"kep": {}}]}]}')
+        Traceback (most recent call last):
+        fcflow.errors.RuleError: rules: 2 faults
+          $.rules[0]: when is missing
+          $.rules[0].then[0].kep: unknown key: expected keep, got 'kep'
+    """
+    _check_operators(operators)
+    faults = Faults()
+    name, document = read(source, faults)
+    if document is None:
+        raise RuleError(name, faults.sorted(None) or _no_document())
+    check_shape(document, faults)
+    parsed = parse_document(document, faults, operators)
+    if not len(faults):
+        _run_examples(document, parsed.rules, faults)
+    if len(faults):
+        raise RuleError(name, faults.sorted(document))
+    return RuleSet(document, parsed.rules, parsed.otherwise, dict(operators))
+
+
+def _no_document() -> list[Any]:
+    faults = Faults()
+    faults.add((), "wrong type", found="null", expected="an object")
+    return faults.sorted(None)
+
+
+def _rebuilt_rules(document: Any, operators: Mapping[str, OperatorType]) -> RuleSet:
+    parsed = parse_document(document, Faults(), operators)
+    return RuleSet(document, parsed.rules, parsed.otherwise, operators)
+
+
+def _check_operators(operators: Mapping[str, OperatorType]) -> None:
+    for name, operator in operators.items():
+        if name != operator.name:
+            raise PluginError(f"operator {operator.name}: expected to be given by its own name, got {name!r}")
+        if not is_schema(operator.value_schema):
+            raise PluginError(f"operator {name}: expected value_schema to be a JSON Schema")
+
+
+def _run_examples(document: Any, rules: tuple[Rule, ...], faults: Faults) -> None:
+    for index, (raw, rule) in enumerate(zip(document["rules"], rules, strict=True)):
+        written = raw.get("examples", [])
+        if written:
+            verdict, needs = compile_node(rule.when), Needs.of([rule.when])
+            for number, example in enumerate(written):
+                _run_example(example, rule, verdict, needs, faults, ("rules", index, "examples", number))
+
+
+def _run_example(example: Any, rule: Rule, verdict: Verdict, needs: Needs, faults: Faults, path: Path) -> None:
+    before = len(faults)
+    order = example_order(example["order"], faults, (*path, "order"))
+    now = example_now(example.get("now"), faults, (*path, "now"))
+    view = example_view(example.get("view"), now, faults, (*path, "view"))
+    for what, needed, given in (("view", needs.view, view), ("now", needs.now, now)):
+        if needed and given is None and len(faults) == before:
+            faults.add(path, f"{what} is missing, and the rule asks for it")
+    if order is None or len(faults) > before:
+        return
+    facts = Facts(order, view, now)
+    found = verdict(facts)
+    if found is not _wanted(example["matches"]):
+        clauses = "; ".join(because(rule.when, facts)[1]) or "no condition"
+        faults.add((*path, "matches"), f"the example fails: {clauses}", **_difference(example["matches"], found))
+
+
+def _wanted(matches: Any) -> bool | None:
+    return None if matches == "unknown" else bool(matches)
+
+
+def _difference(matches: Any, found: bool | None) -> dict[str, Any]:
+    return {"expected": verdict_word(_wanted(matches)), "found": verdict_word(found)}

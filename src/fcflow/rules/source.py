@@ -1,0 +1,138 @@
+"""
+From a file, a text or a mapping to a plain JSON value with exact numbers, and from it to its canonical text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path as FilePath
+from typing import Any
+
+from fcflow.rules.faults import Faults, Path
+
+__all__ = ["MAX_DEPTH", "canonical", "digest", "plain", "read"]
+
+MAX_DEPTH = 60
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which of its keys stood twice."""
+
+    twice: tuple[str, ...] = ()
+
+
+def read(source: str | os.PathLike[str] | Mapping[str, Any], faults: Faults) -> tuple[str, Any]:
+    """
+    The name of *source* for messages, and its JSON value with fractions as `Decimal`.
+
+    A text that begins with a brace is the document itself, any other text is a path.
+    """
+    if isinstance(source, Mapping):
+        return "rules", exact(source, faults)
+    if isinstance(source, str) and source.lstrip("\ufeff \t\r\n").startswith("{"):
+        return "rules", _parsed(source, faults)
+    name = os.fspath(source)
+    try:
+        text = FilePath(name).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        faults.add((), f"cannot be read: {error.strerror}", found=name)
+        return name, None
+    except UnicodeDecodeError as error:
+        faults.add((), f"byte {error.start} is not UTF-8")
+        return name, None
+    return name, _parsed(text, faults)
+
+
+def _parsed(text: str, faults: Faults) -> Any:
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_float=Decimal, parse_constant=_refused, object_pairs_hook=_object
+        )
+    except json.JSONDecodeError as error:
+        faults.add_at(error.lineno, error.colno, f"not JSON: {error.msg[:1].lower()}{error.msg[1:]}")
+    except RecursionError:
+        faults.add((), "nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+    except ValueError as error:
+        faults.add((), f"not JSON: {error}")
+    else:
+        return exact(value, faults)
+    return None
+
+
+def _refused(word: str) -> Any:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    made = _Object(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        made.twice = tuple(sorted({key for key in keys if keys.count(key) > 1}))
+    return made
+
+
+def exact(value: Any, faults: Faults, path: Path = ()) -> Any:
+    """*value* as plain JSON types with fractions as `Decimal`; what JSON cannot say is a fault."""
+    if len(path) > MAX_DEPTH:
+        faults.add(path, "nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+        return None
+    if isinstance(value, Mapping):
+        for key in getattr(value, "twice", ()):
+            faults.add((*path, key), "stands twice in one object")
+        for key in (key for key in value if not isinstance(key, str)):
+            faults.add(path, "a key that is not text", found=key)
+        return {key: exact(item, faults, (*path, key)) for key, item in value.items() if isinstance(key, str)}
+    if isinstance(value, list | tuple):
+        return [exact(item, faults, (*path, index)) for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    return _fraction(value, faults, path)
+
+
+def _fraction(value: Any, faults: Faults, path: Path) -> Any:
+    if isinstance(value, float) and math.isfinite(value):
+        return Decimal(repr(value))
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    faults.add(path, "not a JSON value", found=value)
+    return None
+
+
+def plain(value: Any) -> Any:
+    """*value* as `json.dumps` takes it; a fraction that a float would change becomes text."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, Decimal):
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
+    return value
+
+
+def canonical(value: Any) -> str:
+    """
+    One text for equal documents: sorted keys, no blanks, numbers without needless digits.
+
+    Example:
+        >>> canonical({"b": Decimal("2.50"), "a": [1, Decimal("1.0"), "x"]})
+        '{"a":[1,1,"x"],"b":2.5}'
+    """
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, Decimal):
+        return str(value.normalize()) if value % 1 or value.adjusted() > 40 else str(int(value))
+    return json.dumps(value)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical text, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
