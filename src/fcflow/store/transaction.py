@@ -246,15 +246,17 @@ class Transaction:
                 found[row.fulfilment_id].append(_fact(row))
         return found
 
-    def shipped_facts(self, since: datetime) -> list[tuple[str, Fact]]:
-        """Location and fact, for every fact of something shipped that reached us after *since*."""
-        fact, fulfilment = self._tables["fact"], self._tables["fulfilment"]
+    def shipped_since(self, since: datetime) -> list[tuple[FulfilmentView, datetime]]:
+        """Fulfilment orders of which something was shipped after *since*, each with the instant of its last parcel."""
+        fact = self._tables["fact"]
+        when = sa.func.coalesce(fact.c.at, fact.c.received_at)
         query = (
-            sa.select(fact, fulfilment.c.location)
-            .join(fulfilment, (fulfilment.c.fulfilment_id == fact.c.fulfilment_id) & self._own(fulfilment))
-            .where(self._own(fact), fact.c.kind == "shipped", fact.c.received_at > since)
+            sa.select(fact.c.fulfilment_id, sa.func.max(when, type_=fact.c.received_at.type))
+            .where(self._own(fact), fact.c.kind.in_(("shipped", "delivered")), fact.c.received_at > since)
+            .group_by(fact.c.fulfilment_id)
         )
-        return [(row.location, _fact(row)) for row in self._rows(query)]
+        shipped_at = {row[0]: row[1] for row in self._rows(query)}
+        return [(view, shipped_at[view.fulfilment_id]) for view in self.fulfilments(ids=shipped_at)]
 
     def add_facts(self, facts: Iterable[Fact], *, actor: str, received_at: datetime) -> list[Fact]:
         """Keep facts; returns those that are new."""
