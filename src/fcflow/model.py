@@ -9,7 +9,7 @@ and lives in the store.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
@@ -100,20 +100,12 @@ def _currency(instance: object, attribute: Attribute[str | None], value: str | N
         raise ValueError(f"{attribute.name}: expected an ISO 4217 code such as GBP, got {value!r}")
 
 
-def _amount() -> Any:
-    return field(default=None, converter=_money, validator=_finite)
+def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(value)
 
 
-def _optional_text() -> Any:
-    return field(default=None, converter=_text)
-
-
-def _instant() -> Any:
-    return field(default=None, validator=_aware)
-
-
-def _properties() -> Any:
-    return field(factory=immutabledict, converter=_mapping)
+def _set(value: Iterable[str]) -> frozenset[str]:
+    return frozenset(value)
 
 
 def _raw() -> Any:
@@ -146,17 +138,17 @@ class Address:
         'London'
     """
 
-    name: str | None = _optional_text()
-    company: str | None = _optional_text()
-    address1: str | None = _optional_text()
-    address2: str | None = _optional_text()
-    address3: str | None = _optional_text()
-    town: str | None = _optional_text()
-    region: str | None = _optional_text()
-    postcode: str | None = _optional_text()
+    name: str | None = field(default=None, converter=_text)
+    company: str | None = field(default=None, converter=_text)
+    address1: str | None = field(default=None, converter=_text)
+    address2: str | None = field(default=None, converter=_text)
+    address3: str | None = field(default=None, converter=_text)
+    town: str | None = field(default=None, converter=_text)
+    region: str | None = field(default=None, converter=_text)
+    postcode: str | None = field(default=None, converter=_text)
     country: str | None = field(default=None, converter=_text, validator=_country)
-    phone: str | None = _optional_text()
-    email: str | None = _optional_text()
+    phone: str | None = field(default=None, converter=_text)
+    email: str | None = field(default=None, converter=_text)
 
 
 @frozen(kw_only=True)
@@ -179,11 +171,11 @@ class OrderLine:
     line_id: str = field(default="1", validator=_identifier)
     sku: str = field(validator=_identifier)
     quantity: int = field(validator=_whole(1))
-    title: str | None = _optional_text()
-    unit_price: Decimal | None = _amount()
+    title: str | None = field(default=None, converter=_text)
+    unit_price: Decimal | None = field(default=None, converter=_money, validator=_finite)
     weight_g: int | None = field(default=None, validator=_whole(0))
-    channel_sku: str | None = _optional_text()
-    properties: immutabledict[str, str] = _properties()
+    channel_sku: str | None = field(default=None, converter=_text)
+    properties: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
 
 
 @frozen(kw_only=True)
@@ -210,22 +202,22 @@ class Order:
     """
 
     order_id: str = field(validator=_identifier)
-    reference: str | None = _optional_text()
-    channel: str | None = _optional_text()
-    sub_channel: str | None = _optional_text()
-    received_at: datetime | None = _instant()
-    dispatch_by: datetime | None = _instant()
+    reference: str | None = field(default=None, converter=_text)
+    channel: str | None = field(default=None, converter=_text)
+    sub_channel: str | None = field(default=None, converter=_text)
+    received_at: datetime | None = field(default=None, validator=_aware)
+    dispatch_by: datetime | None = field(default=None, validator=_aware)
     payment: Payment | None = field(default=None, converter=_payment)
     currency: str | None = field(default=None, converter=_text, validator=_currency)
-    total: Decimal | None = _amount()
-    postage: Decimal | None = _amount()
+    total: Decimal | None = field(default=None, converter=_money, validator=_finite)
+    postage: Decimal | None = field(default=None, converter=_money, validator=_finite)
     ship_to: Address = field(factory=Address)
     bill_to: Address | None = None
-    lines: tuple[OrderLine, ...] = field(converter=tuple)
-    shipping_service: str | None = _optional_text()
-    tags: frozenset[str] = field(default=frozenset(), converter=frozenset)
-    properties: immutabledict[str, str] = _properties()
-    notes: str | None = _optional_text()
+    lines: tuple[OrderLine, ...] = field(converter=_tuple)
+    shipping_service: str | None = field(default=None, converter=_text)
+    tags: frozenset[str] = field(default=frozenset(), converter=_set)
+    properties: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+    notes: str | None = field(default=None, converter=_text)
 
     @lines.validator
     def _line_ids_are_unique(self, attribute: Attribute[tuple[OrderLine, ...]], value: tuple[OrderLine, ...]) -> None:
@@ -276,7 +268,7 @@ class StockPolicy:
     shipping_deducts: bool = False
     picture_falls: str = field(default="received", validator=validators.in_(("received", "shipped")))
     buffer: int = field(default=0, validator=_whole(0))
-    buffers: immutabledict[str, int] = _properties()
+    buffers: immutabledict[str, int] = field(factory=immutabledict, converter=_mapping)
     max_age_s: int | None = field(default=None, validator=_whole(0))
 
     def buffer_of(self, sku: str) -> int:
@@ -300,8 +292,8 @@ class WorkingCalendar:
     """
 
     zone: str = "UTC"
-    days: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6, 7), converter=tuple)
-    holidays: tuple[date, ...] = field(default=(), converter=tuple)
+    days: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6, 7), converter=_tuple)
+    holidays: tuple[date, ...] = field(default=(), converter=_tuple)
     cut_off: time | None = None
 
 
@@ -321,10 +313,10 @@ class Location:
     """
 
     code: str = field(validator=_identifier)
-    name: str | None = _optional_text()
+    name: str | None = field(default=None, converter=_text)
     kind: LocationKind = field(default=LocationKind.WAREHOUSE, converter=LocationKind)
-    partner: str | None = _optional_text()
-    partner_code: str | None = _optional_text()
+    partner: str | None = field(default=None, converter=_text)
+    partner_code: str | None = field(default=None, converter=_text)
     address: Address = field(factory=Address)
     latitude: float | None = None
     longitude: float | None = None
@@ -466,13 +458,13 @@ class Partner:
     """
 
     code: str = field(validator=_identifier)
-    name: str | None = _optional_text()
+    name: str | None = field(default=None, converter=_text)
     connections: immutabledict[str, Connection] = field(factory=immutabledict, converter=_mapping)
     orders: Feed | None = None
     status: Feed | None = None
     stock: Feed | None = None
-    aliases: immutabledict[str, str] = _properties()
-    status_words: immutabledict[str, str] = _properties()
+    aliases: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+    status_words: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
     limits: PartnerLimits = field(factory=PartnerLimits)
 
     @property
@@ -504,7 +496,7 @@ class StockLevel:
     on_hand: int | None = None
     reserved: int | None = None
     inbound: int | None = None
-    as_of: datetime | None = _instant()
+    as_of: datetime | None = field(default=None, validator=_aware)
 
 
 class View(Protocol):
@@ -559,7 +551,7 @@ class FulfilmentOrder:
     fulfilment_id: str
     order_id: str
     location: str
-    lines: tuple[FulfilmentLine, ...] = field(converter=tuple)
+    lines: tuple[FulfilmentLine, ...] = field(converter=_tuple)
 
 
 @frozen(kw_only=True)
@@ -569,12 +561,12 @@ class ShippingLine:
     line_id: str
     sku: str
     quantity: int = field(validator=_whole(1))
-    partner_sku: str | None = _optional_text()
-    title: str | None = _optional_text()
-    unit_price: Decimal | None = _amount()
+    partner_sku: str | None = field(default=None, converter=_text)
+    title: str | None = field(default=None, converter=_text)
+    unit_price: Decimal | None = field(default=None, converter=_money, validator=_finite)
     weight_g: int | None = field(default=None, validator=_whole(0))
-    channel_sku: str | None = _optional_text()
-    properties: immutabledict[str, str] = _properties()
+    channel_sku: str | None = field(default=None, converter=_text)
+    properties: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
 
 
 @frozen(kw_only=True)
@@ -593,12 +585,12 @@ class ShippingOrder:
     fulfilment_id: str
     order: Order
     location: str
-    partner_location: str | None = _optional_text()
-    lines: tuple[ShippingLine, ...] = field(converter=tuple)
-    shipping_service: str | None = _optional_text()
-    tags: frozenset[str] = field(default=frozenset(), converter=frozenset)
-    properties: immutabledict[str, str] = _properties()
-    notes: str | None = _optional_text()
+    partner_location: str | None = field(default=None, converter=_text)
+    lines: tuple[ShippingLine, ...] = field(converter=_tuple)
+    shipping_service: str | None = field(default=None, converter=_text)
+    tags: frozenset[str] = field(default=frozenset(), converter=_set)
+    properties: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+    notes: str | None = field(default=None, converter=_text)
 
 
 # ------------------------------------------------------------------ what comes back
@@ -625,8 +617,8 @@ def _status(value: Status | str | None) -> Status | None:
 class StatusLine:
     """Per line, what a partner said; ``None`` where it said nothing of that count."""
 
-    line_id: str | None = _optional_text()
-    sku: str | None = _optional_text()
+    line_id: str | None = field(default=None, converter=_text)
+    sku: str | None = field(default=None, converter=_text)
     shipped: int | None = field(default=None, validator=_whole(0))
     short: int | None = field(default=None, validator=_whole(0))
     cancelled: int | None = field(default=None, validator=_whole(0))
@@ -643,12 +635,12 @@ class Shipment:
     """
 
     fulfilment_id: str = ""
-    carrier: str | None = _optional_text()
-    service: str | None = _optional_text()
-    tracking_numbers: tuple[str, ...] = field(default=(), converter=tuple)
-    lines: tuple[StatusLine, ...] = field(default=(), converter=tuple)
-    shipped_at: datetime | None = _instant()
-    delivered_at: datetime | None = _instant()
+    carrier: str | None = field(default=None, converter=_text)
+    service: str | None = field(default=None, converter=_text)
+    tracking_numbers: tuple[str, ...] = field(default=(), converter=_tuple)
+    lines: tuple[StatusLine, ...] = field(default=(), converter=_tuple)
+    shipped_at: datetime | None = field(default=None, validator=_aware)
+    delivered_at: datetime | None = field(default=None, validator=_aware)
 
 
 @frozen(kw_only=True)
@@ -675,12 +667,12 @@ class StatusUpdate:
     partner: str = ""
     reference: str
     status: Status | None = field(default=None, converter=_status)
-    raw_status: str | None = _optional_text()
-    shipments: tuple[Shipment, ...] = field(default=(), converter=tuple)
-    lines: tuple[StatusLine, ...] = field(default=(), converter=tuple)
-    message: str | None = _optional_text()
-    at: datetime | None = _instant()
-    event_id: str | None = _optional_text()
+    raw_status: str | None = field(default=None, converter=_text)
+    shipments: tuple[Shipment, ...] = field(default=(), converter=_tuple)
+    lines: tuple[StatusLine, ...] = field(default=(), converter=_tuple)
+    message: str | None = field(default=None, converter=_text)
+    at: datetime | None = field(default=None, validator=_aware)
+    event_id: str | None = field(default=None, converter=_text)
 
 
 class OrderState(StrEnum):
@@ -858,7 +850,7 @@ class Explanation:
     order_id: str
     decision: Decision | None
     rules: tuple[RuleVerdict, ...] = ()
-    locations: immutabledict[str, str] = _properties()
+    locations: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
 
     def __str__(self) -> str:
         lines = [f"order {self.order_id}"]

@@ -74,6 +74,10 @@ class Capabilities:
     settles: bool
 
 
+def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(value)
+
+
 def _nothing() -> None:
     """The default of `Delivery.publishing`."""
 
@@ -103,7 +107,7 @@ class Delivery:
     name: str
     content: bytes = field(repr=False)
     content_type: str = "application/octet-stream"
-    fulfilment_ids: tuple[str, ...] = field(default=(), converter=tuple)
+    fulfilment_ids: tuple[str, ...] = field(default=(), converter=_tuple)
     publishing: Callable[[], None] = field(default=_nothing, eq=False, repr=False)
 
     @property
@@ -169,7 +173,7 @@ class Query:
         max_files: Offers wanted at most.
     """
 
-    open: tuple[OpenFulfilment, ...] = field(default=(), converter=tuple)
+    open: tuple[OpenFulfilment, ...] = field(default=(), converter=_tuple)
     since: datetime | None = None
     max_files: int = 1000
 
