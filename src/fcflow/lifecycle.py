@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 from attrs import evolve, field, frozen, validators
 from immutabledict import immutabledict
@@ -31,6 +32,7 @@ __all__ = [
     "is_locked",
     "is_movable",
     "next_fulfilment_id",
+    "parcel_identity",
 ]
 
 FACT_KINDS = ("accepted", "in_work", "shipped", "delivered", "short", "cancelled", "returned", "error")
@@ -53,15 +55,16 @@ class Fact:
     One thing that is true of a fulfilment order from now on.
 
     Args:
-        kind: One of `FACT_KINDS`.
+        kind: One of `FACT_KINDS`. ``delivered`` says that what was shipped has arrived, and not that it was shipped.
 
         line_id: ``None`` speaks of the whole fulfilment order.
 
         quantity: Units so far; ``None`` is every unit that nothing else accounts for. A ``shipped`` fact of 0 units
             says that something left and not what.
 
-        shipment: Identity of the parcel: its tracking numbers joined, or empty where it is not known. Quantities of one
-            parcel replace each other (the greatest counts), those of different parcels add up.
+        shipment: Identity of the parcel (`parcel_identity`), or empty where it is not known. Quantities of one parcel
+            replace each other (the greatest counts), those of different parcels add up; more tracking numbers that
+            include those of an earlier statement speak of the same parcels again.
 
         at: When it happened by the partner's clock, or ``None``.
 
@@ -178,12 +181,11 @@ class _Reading:
         before = len(self.facts), len(self.messages)
         parcels = [shipment for shipment in self.update.shipments if self._has_left(shipment)]
         contents = [shipment for shipment in parcels if shipment.lines]
-        for shipment in contents:
-            self._read_lines(shipment.lines, _identity([shipment]), shipment.shipped_at)
         bare = [shipment for shipment in parcels if not shipment.lines]
-        self._read_lines(self._own_lines(contents), _identity(bare), None)
-        named = bool(contents or self.update.lines)
-        if not named:
+        for shipment in contents:
+            self._read_lines(shipment.lines, shipment)
+        self._read_lines(self._own_lines(contents), _together(bare))
+        if not (contents or self.update.lines):
             self._read_whole(bare)
         elif before == (len(self.facts), len(self.messages)) and self.status in _WHOLE:
             self.messages.append(f"status {self.status} counts no unit of any line; nothing changes")
@@ -200,25 +202,26 @@ class _Reading:
         return self.status in _LEFT or shipment.shipped_at is not None or shipment.delivered_at is not None
 
     def _own_lines(self, contents: Sequence[Shipment]) -> tuple[StatusLine, ...]:
-        """The message's own lines; where parcels list what is in them, the lines' shipped counts only repeat it."""
-        if not contents:
-            return self.update.lines
-        return tuple(evolve(line, shipped=0) for line in self.update.lines)
+        """The message's own lines; of a line that is in a parcel too, the shipped count only repeats the parcel."""
+        packed = {line_id for shipment in contents for line in shipment.lines for line_id in self._find(line)}
+        return tuple(
+            evolve(line, shipped=0) if packed.intersection(self._find(line)) else line for line in self.update.lines
+        )
 
     def _read_whole(self, parcels: Sequence[Shipment]) -> None:
-        arrived = self.status is Status.DELIVERED or any(parcel.delivered_at for parcel in parcels)
         for parcel in parcels or [Shipment()]:
-            shipment, at = _identity([parcel]), parcel.shipped_at
-            if self.status is Status.PART_SHIPPED:
-                self._add("shipped", quantity=0, shipment=shipment, at=at)
-            elif self.status in _WHOLE:
-                self._add(_WHOLE[self.status], shipment=shipment if self.status in _LEFT else "", at=at)
-            elif parcels:
-                self._add("shipped", shipment=shipment, at=at)
-        if arrived:
-            self._add("delivered", at=next((p.delivered_at for p in parcels if p.delivered_at), None))
+            shipment = parcel_identity(parcel.tracking_numbers)
+            kind = _WHOLE.get(self.status) if self.status is not None else None
+            if kind is not None:
+                self._add(kind, shipment="" if kind == "cancelled" else shipment, at=parcel.shipped_at)
+            if parcels and kind is None and self.status is not Status.PART_SHIPPED:
+                self._add("shipped", shipment=shipment, at=parcel.shipped_at)
+            if self.status is Status.PART_SHIPPED or (parcels and kind == "cancelled"):
+                self._add("shipped", quantity=0, shipment=shipment, at=parcel.shipped_at)
+            if self.status is Status.DELIVERED or parcel.delivered_at is not None:
+                self._add("delivered", shipment=shipment, at=parcel.delivered_at)
 
-    def _read_lines(self, lines: Sequence[StatusLine], shipment: str, at: datetime | None) -> None:
+    def _read_lines(self, lines: Sequence[StatusLine], parcel: Shipment) -> None:
         counts: dict[str, Counter[tuple[str, ...]]] = {kind: Counter() for kind in _COUNTS}
         wholes: dict[str, set[tuple[str, ...]]] = defaultdict(set)
         for line in lines:
@@ -230,9 +233,9 @@ class _Reading:
             if (kind_of_rest := self._meaning_of_rest(line)) is not None:
                 wholes[kind_of_rest].add(targets)
         for kind in _COUNTS:
-            self._place(kind, counts[kind], wholes[kind], shipment, at)
-        if self.status is Status.DELIVERED:
-            self._arrive(lines, shipment)
+            self._place(kind, counts[kind], wholes[kind], parcel)
+        if self.status is Status.DELIVERED or parcel.delivered_at is not None:
+            self._arrive(lines, parcel)
 
     def _meaning_of_rest(self, line: StatusLine) -> str | None:
         """The kind of fact that a line's uncounted units are, or ``None`` where the message says nothing of them."""
@@ -244,25 +247,22 @@ class _Reading:
         return None if kind == "cancelled" and line.short is not None else kind
 
     def _place(
-        self,
-        kind: str,
-        counts: Mapping[tuple[str, ...], int],
-        wholes: Collection[tuple[str, ...]],
-        shipment: str,
-        at: datetime | None,
+        self, kind: str, counts: Mapping[tuple[str, ...], int], wholes: Collection[tuple[str, ...]], parcel: Shipment
     ) -> None:
-        parcel = shipment if kind in ("shipped", "returned") else ""
+        shipment = parcel_identity(parcel.tracking_numbers) if kind in ("shipped", "returned") else ""
+        at = parcel.shipped_at if kind == "shipped" else None
         for targets, units in counts.items():
             for line_id, quantity in self._spread(kind, targets, units):
-                self._add(kind, line_id=line_id, quantity=quantity, shipment=parcel, at=at)
+                self._add(kind, line_id=line_id, quantity=quantity, shipment=shipment, at=at)
         for targets in sorted(wholes):
             some = 0 if self.status is Status.PART_SHIPPED else None
             for line_id in targets:
-                self._add(kind, line_id=line_id, quantity=some, shipment=parcel, at=at)
+                self._add(kind, line_id=line_id, quantity=some, shipment=shipment, at=at)
 
-    def _arrive(self, lines: Sequence[StatusLine], shipment: str) -> None:
+    def _arrive(self, lines: Sequence[StatusLine], parcel: Shipment) -> None:
+        shipment = parcel_identity(parcel.tracking_numbers)
         for line_id in sorted({line_id for line in lines if line.shipped != 0 for line_id in self._find(line)}):
-            self._add("delivered", line_id=line_id, shipment=shipment)
+            self._add("delivered", line_id=line_id, shipment=shipment, at=parcel.delivered_at)
 
     def _spread(self, kind: str, targets: tuple[str, ...], units: int) -> Iterator[tuple[str, int]]:
         ordered = {line.line_id: line.quantity for line in self.fulfilment.lines}
@@ -279,14 +279,20 @@ class _Reading:
     def _targets(self, line: StatusLine) -> tuple[str, ...]:
         found = self._find(line)
         if not found:
-            named = f"line {line.line_id!r}" if line.line_id is not None else f"SKU {line.sku!r}"
+            named = [f"line {line.line_id!r}"] if line.line_id is not None else []
+            named += [f"SKU {line.sku!r}"] if line.sku is not None else []
             expected = ", ".join(f"{own.line_id} ({own.sku})" for own in self.fulfilment.lines)
-            self.messages.append(f"{named} is not in {self.fulfilment.fulfilment_id}: expected one of {expected}")
+            said = " with ".join(named) or "a line without id and SKU"
+            self.messages.append(f"{said} is not in {self.fulfilment.fulfilment_id}: expected one of {expected}")
         return found
 
     def _find(self, line: StatusLine) -> tuple[str, ...]:
-        by_id = tuple(own.line_id for own in self.fulfilment.lines if own.line_id == line.line_id)
-        return by_id or tuple(own.line_id for own in self.fulfilment.lines if own.sku == line.sku)
+        """Ids of the lines meant; none where id and SKU name different lines of ours."""
+        by_id = [own for own in self.fulfilment.lines if own.line_id == line.line_id]
+        by_sku = [own for own in self.fulfilment.lines if own.sku == line.sku]
+        if by_id and by_sku and by_id[0] not in by_sku:
+            return ()
+        return tuple(own.line_id for own in by_id or by_sku)
 
     def _add(
         self,
@@ -310,9 +316,27 @@ class _Reading:
         self.facts.append(fact)
 
 
-def _identity(shipments: Sequence[Shipment]) -> str:
-    numbers = {number for shipment in shipments for number in shipment.tracking_numbers}
-    return " ".join(sorted(numbers))
+def parcel_identity(tracking_numbers: Iterable[str]) -> str:
+    """
+    What tells one parcel, or one despatch of several, from another; empty where nothing does.
+
+    Example:
+        >>> parcel_identity(["T2", "T1", "T2"])
+        'T1|T2'
+    """
+    return "|".join(sorted({number for number in tracking_numbers if number}))
+
+
+def _together(parcels: Sequence[Shipment]) -> Shipment:
+    """Parcels whose contents are not listed one by one, as a single despatch."""
+    left = [parcel.shipped_at for parcel in parcels if parcel.shipped_at is not None]
+    came = [parcel.delivered_at for parcel in parcels if parcel.delivered_at is not None]
+    numbers: Any = tuple(number for parcel in parcels for number in parcel.tracking_numbers)
+    return Shipment(
+        tracking_numbers=numbers,
+        shipped_at=max(left, default=None),
+        delivered_at=max(came) if came and len(came) == len(parcels) else None,
+    )
 
 
 # ------------------------------------------------------------------ from facts to progress
@@ -386,45 +410,44 @@ class _Fold:
     def _line(self, line: FulfilmentLine, shipped: int, returned: int) -> LineProgress:
         short = self._gone("short", line, line.quantity - shipped)
         cancelled = self._gone("cancelled", line, line.quantity - shipped - short)
-        back = line.quantity if self._all_of("returned", line.line_id) else returned
-        if back > shipped:
-            self.conflicts.add(f"line {line.line_id}: {min(back, line.quantity)} units returned, {shipped} shipped")
+        all_back = self._all_of("returned", line.line_id)
+        if returned > shipped or (all_back and not shipped):
+            self._contradicts(line, f"{returned or 'all'} units returned, {shipped} shipped")
         return LineProgress(
             line_id=line.line_id,
             quantity=line.quantity,
             shipped=shipped,
             short=short,
             cancelled=cancelled,
-            returned=min(back, shipped),
+            returned=shipped if all_back else min(returned, shipped),
         )
 
     def _shipped(self) -> dict[str, int]:
         counted = self._counted("shipped")
         accounted = {line.line_id: self._accounted(line) for line in self.lines}
-        whole = [fact for fact in self._of("shipped") if fact.line_id is None and fact.quantity is None]
-        if (
-            whole
-            and sum(accounted.values()) + sum(counted.values()) >= sum(self.ordered.values())
-            and not any(counted.values())
-        ):
-            self.conflicts.add("all units are cancelled or short and all are shipped: taken as shipped")
-            accounted = dict.fromkeys(accounted, 0)
-        return {
-            line.line_id: self._shipped_of(line, counted[line.line_id], accounted[line.line_id]) for line in self.lines
-        }
-
-    def _shipped_of(self, line: FulfilmentLine, counted: int, accounted: int) -> int:
-        own = any(f.line_id == line.line_id and f.quantity is None for f in self._of("shipped"))
-        if own and accounted >= line.quantity > counted:
-            self.conflicts.add(f"line {line.line_id}: all units cancelled or short and all shipped: taken as shipped")
-            return line.quantity
-        rest = line.quantity - accounted if self._all_of("shipped", line.line_id) else 0
-        shipped = max(counted, rest)
-        if accounted > line.quantity - shipped or (
-            shipped == line.quantity and self._all_of("cancelled", line.line_id)
-        ):
-            self.conflicts.add(f"line {line.line_id}: units shipped that were cancelled or short: taken as shipped")
+        whole = any(fact.line_id is None and fact.quantity is None for fact in self._of("shipped"))
+        if whole and accounted == self.ordered:
+            self.conflicts.add("all units are cancelled or short, and all are shipped: taken as shipped")
+            return dict(self.ordered)
+        shipped = {line.line_id: self._shipped_of(line, counted, accounted) for line in self.lines}
+        if shipped == self.ordered and any(f.line_id is None and f.quantity is None for f in self._of("cancelled")):
+            self.conflicts.add("the whole order is cancelled, and all units are shipped: taken as shipped")
         return shipped
+
+    def _shipped_of(self, line: FulfilmentLine, counted: Mapping[str, int], accounted: Mapping[str, int]) -> int:
+        own = any(fact.line_id == line.line_id and fact.quantity is None for fact in self._of("shipped"))
+        gone = accounted[line.line_id]
+        if own and gone == line.quantity:
+            gone = 0
+        rest = line.quantity - gone if self._all_of("shipped", line.line_id) else 0
+        shipped = max(counted[line.line_id], rest)
+        cancelled = any(fact.line_id == line.line_id and fact.quantity is None for fact in self._of("cancelled"))
+        if accounted[line.line_id] > line.quantity - shipped or (cancelled and shipped == line.quantity):
+            self._contradicts(line, "units shipped that were cancelled or short; taken as shipped")
+        return shipped
+
+    def _contradicts(self, line: FulfilmentLine, what: str) -> None:
+        self.conflicts.add(f"line {line.line_id}: {what}")
 
     def _accounted(self, line: FulfilmentLine) -> int:
         """Units counted as short or cancelled, but for those said to be so after all was shipped."""
@@ -435,7 +458,7 @@ class _Fold:
         shipped_at = min((f.at for f in self._of("shipped") if _is_all_of(f, line_id) and f.at), default=None)
         late = [f for f in self._of(kind) if f.line_id == line_id and f.at and shipped_at and f.at > shipped_at]
         if any(f.quantity for f in late):
-            self.conflicts.add(f"line {line_id}: {kind} after all of it was shipped: taken as shipped")
+            self.conflicts.add(f"line {line_id}: {kind} after all of it was shipped; taken as shipped")
         said = [f.quantity or 0 for f in self._of(kind) if f.line_id == line_id and f not in late]
         return max(said, default=0)
 
@@ -461,17 +484,18 @@ class _Fold:
         return said
 
     def _said(self, kind: str, line: FulfilmentLine) -> int:
-        by_parcel: dict[str, int] = {}
+        by_parcel: dict[frozenset[str], int] = {}
         for fact in self._of(kind):
             if fact.line_id == line.line_id and fact.quantity:
-                by_parcel[fact.shipment] = max(by_parcel.get(fact.shipment, 0), fact.quantity)
+                numbers = frozenset(fact.shipment.split("|")) if fact.shipment else frozenset()
+                by_parcel[numbers] = max(by_parcel.get(numbers, 0), fact.quantity)
         # Units of no parcel in particular may be units of a parcel we know by now, so they fill up and never overflow.
-        nameless = min(by_parcel.pop("", 0), line.quantity)
-        named = sum(by_parcel.values())
-        return max(named, min(named + nameless, line.quantity))
+        nameless = by_parcel.pop(frozenset(), 0)
+        named = _units_in(by_parcel)
+        return max(named, nameless, min(named + nameless, line.quantity))
 
     def _of(self, kind: str) -> Iterator[Fact]:
-        return (fact for fact in self.facts if fact.kind == kind or (kind == "shipped" and fact.kind == "delivered"))
+        return (fact for fact in self.facts if fact.kind == kind)
 
     def _all_of(self, kind: str, line_id: str) -> bool:
         return any(_is_all_of(fact, line_id) for fact in self._of(kind))
@@ -482,33 +506,50 @@ class _Fold:
         shipped = sum(line.shipped for line in lines)
         if shipped and all(line.open == 0 for line in lines):
             return FulfilmentState.SHIPPED
-        if shipped or any(True for _ in self._of("shipped")):
+        if shipped or any(fact.kind in ("shipped", "delivered") for fact in self.facts):
             return FulfilmentState.PART_SHIPPED
         if lines and all(line.open == 0 for line in lines):
             return FulfilmentState.CANCELLED
         return FulfilmentState.ACCEPTED if any(fact.kind != "error" for fact in self.facts) else None
 
     def _is_delivered(self, lines: Sequence[LineProgress]) -> bool:
-        arrived = [fact for fact in self.facts if fact.kind == "delivered"]
         shipped = [line.line_id for line in lines if line.shipped]
-        return bool(shipped) and all(any(f.line_id in (None, line_id) for f in arrived) for line_id in shipped)
+        return bool(shipped) and all(self._has_arrived(line_id) for line_id in shipped)
+
+    def _has_arrived(self, line_id: str) -> bool:
+        left = {fact.shipment for fact in self._of("shipped") if fact.line_id in (None, line_id) and fact.shipment}
+        came = {fact.shipment for fact in self._of("delivered") if fact.line_id in (None, line_id)}
+        return "" in came or (bool(left) and left <= came)
 
     def _problem(self, state: FulfilmentState | None) -> str | None:
-        settled = max((f.at for f in self.facts if f.kind != "error" and f.at), default=None)
-        closed = state in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED)
-        errors = [fact for fact in self.facts if fact.kind == "error" and not _is_settled(fact.at, settled, closed)]
+        errors = [fact for fact in self._of("error") if not self._is_settled(fact, state)]
         latest = max(errors, key=lambda f: (f.at is not None, f.at and f.at.timestamp(), f.message or ""), default=None)
         return None if latest is None else latest.message or "error without a text"
+
+    def _is_settled(self, error: Fact, state: FulfilmentState | None) -> bool:
+        closing = ("shipped", "cancelled", "short")
+        if error.at is None or any(fact.at is None for fact in self.facts if fact.kind in closing):
+            return state in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED) or self._is_overtaken(error)
+        return self._is_overtaken(error)
+
+    def _is_overtaken(self, error: Fact) -> bool:
+        later = (fact.at for fact in self.facts if fact.kind != "error" and fact.at is not None)
+        return error.at is not None and any(at > error.at for at in later)
 
 
 def _is_all_of(fact: Fact, line_id: str) -> bool:
     return fact.quantity is None and fact.line_id in (None, line_id)
 
 
-def _is_settled(error_at: datetime | None, settled_at: datetime | None, closed: bool) -> bool:
-    if error_at is None or settled_at is None:
-        return closed
-    return settled_at > error_at
+def _units_in(parcels: Mapping[frozenset[str], int]) -> int:
+    """Units by tracking numbers, added up; a statement of more parcels covers statements of some of them."""
+    rest = dict(parcels)
+    total = 0
+    for numbers in sorted(parcels, key=lambda each: (-len(each), sorted(each))):
+        if numbers in rest:
+            within = {each: rest.pop(each) for each in list(rest) if each < numbers}
+            total += max(rest.pop(numbers), _units_in(within))
+    return total
 
 
 # ------------------------------------------------------------------ the table of the states
