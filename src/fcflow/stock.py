@@ -529,7 +529,8 @@ class _Merge:
         held = self.current.get(key)
         if held is not None and as_of < held.as_of:
             expected = f"a picture of {key[1]} later than {held.as_of.isoformat()}"
-            self._report(used[-1], "as_of", as_of.isoformat(), expected)
+            for row in rows:
+                self._report(row, "as_of", as_of.isoformat(), expected)
             return None
         inbound = [row.value.inbound for row in used if row.value.inbound is not None]
         return self._made(
