@@ -15,7 +15,7 @@ from fcflow.errors import (
     TransportUnavailableError,
 )
 
-__all__ = ["Failure", "guarded", "guarded_blocks", "of_os_error", "scrubbed"]
+__all__ = ["Failure", "guarded", "guarded_blocks", "of_os_error", "scrubbed", "without_frames"]
 
 _CALL = TypeVar("_CALL", bound=Callable[..., Any])
 
@@ -96,3 +96,13 @@ def guarded_blocks(call: Callable[..., Iterator[bytes]]) -> Callable[..., Iterat
             blocks.close()  # type: ignore[attr-defined]  # it is a generator
 
     return guard
+
+
+def without_frames(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call with secrets as arguments: an error leaves without the frames that hold them."""
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - raised again below
+        bare = error.with_traceback(None)
+        bare.__cause__ = bare.__context__ = None
+    raise bare

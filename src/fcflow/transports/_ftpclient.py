@@ -1,0 +1,215 @@
+"""The standard library's FTP client, with what it lacks: verified TLS with session reuse, EPSV, honest ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ftplib
+import re
+import select
+import socket
+import ssl
+from collections.abc import Iterator
+
+__all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
+
+_BLOCK = 256 * 1024
+_LISTING = 64 * 1024 * 1024
+
+
+class FtpUntrustedError(Exception):
+    """The server would not protect the connection."""
+
+
+class FtpAnswerError(ftplib.Error):
+    """The server said something that is not FTP."""
+
+
+class FtpClient(ftplib.FTP):
+    """
+    One control connection, in binary mode throughout.
+
+    Args:
+        context: For TLS, or ``None`` for a connection in clear.
+
+        server_name: What the certificate must be for.
+
+        passive: ``auto`` (EPSV, else PASV), ``epsv``, ``pasv``, or ``active``.
+    """
+
+    def __init__(
+        self, *, context: ssl.SSLContext | None, server_name: str, encoding: str, passive: str, timeout_s: float
+    ) -> None:
+        super().__init__(timeout=timeout_s, encoding=encoding)
+        self._context = context
+        self._server_name = server_name
+        self._passive = passive
+        self._protected = False
+        self._data: socket.socket | None = None
+        self.features: dict[str, str] = {}
+        self.set_pasv(passive != "active")
+
+    # ------------------------------------------------------------------ opening
+
+    def open(self, host: str, port: int, *, implicit: bool) -> None:
+        """Connect, and protect the connection before anything is said."""
+        self.host, self.port = host, port
+        self.sock = socket.create_connection((host, port), self.timeout)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.af = self.sock.family
+        if implicit:
+            self._wrap_control()
+        self._read_from_socket()
+        self.welcome = self.getresp()
+        if self._context is not None and not implicit:
+            self._start_tls()
+
+    def _read_from_socket(self) -> None:
+        # A reply may quote a name in any encoding.
+        self.file = self.sock.makefile("r", encoding=self.encoding, errors="surrogateescape")  # type: ignore[union-attr]
+
+    def _start_tls(self) -> None:
+        try:
+            self.voidcmd("AUTH TLS")
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            raise FtpUntrustedError(f"the server refuses TLS ({error}); nothing is sent in clear") from error
+        self._wrap_control()
+        self._read_from_socket()
+
+    def _wrap_control(self) -> None:
+        assert self._context is not None
+        assert self.sock is not None
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server_name)
+
+    def protect(self) -> None:
+        """Data channels are encrypted from here on, or nothing goes on."""
+        try:
+            self.voidcmd("PBSZ 0")
+            self.voidcmd("PROT P")
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            raise FtpUntrustedError(f"the server refuses to protect data ({error})") from error
+        self._protected = True
+
+    def prepare(self) -> None:
+        """What is asked once after the login."""
+        with contextlib.suppress(ftplib.error_perm):
+            self.features = _features(self.sendcmd("FEAT"))
+        if "UTF8" in self.features and self.encoding.lower().replace("-", "") == "utf8":
+            with contextlib.suppress(ftplib.error_perm):
+                self.sendcmd("OPTS UTF8 ON")
+        self.voidcmd("TYPE I")
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the server closed the connection or said something unasked."""
+        if self.sock is None:
+            return True
+        try:
+            return bool(select.select([self.sock], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True
+
+    def cut(self) -> None:
+        """Make whatever is blocked fail; from another thread."""
+        for held in (self._data, self.sock):
+            if held is not None:
+                with contextlib.suppress(OSError):
+                    # Below TLS: its own shutdown would wait for the peer.
+                    socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+    # ------------------------------------------------------------------ data channels
+
+    def makepasv(self) -> tuple[str, int]:
+        """The server's own address with the port it names; the address in its answer is ignored."""
+        assert self.sock is not None
+        host = self.sock.getpeername()[0]
+        if self._passive != "pasv":
+            try:
+                return host, ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())[1]  # noqa: S321 - a parser
+            except ftplib.error_perm:
+                if self._passive == "epsv" or self.af != socket.AF_INET:
+                    raise
+                self._passive = "pasv"
+        return host, ftplib.parse227(self.sendcmd("PASV"))[1]  # noqa: S321 - a parser
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        """Open a data channel; protected, it takes up the session of the control connection."""
+        conn, size = super().ntransfercmd(cmd, rest)
+        self._data = conn
+        try:
+            return self._prepared(conn), size
+        except BaseException:
+            conn.close()
+            raise
+
+    def _prepared(self, conn: socket.socket) -> socket.socket:
+        assert self.sock is not None
+        if conn.getpeername()[0] != self.sock.getpeername()[0]:
+            raise FtpAnswerError("the data connection comes from another host")
+        # Two small writes in a row wait 40 ms for each other with Nagle's algorithm.
+        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is not None:
+            if not self._protected:
+                raise FtpUntrustedError("the data channel is not protected")
+            session = self.sock.session if isinstance(self.sock, ssl.SSLSocket) else None
+            conn = self._context.wrap_socket(conn, server_hostname=self._server_name, session=session)
+            self._data = conn
+        return conn
+
+    def store(self, path: str, content: bytes) -> None:
+        """Upload; returns once the server said it has the file, which does not mean all of it."""
+        conn = self.transfercmd(f"STOR {path}")
+        try:
+            self._send_all(conn, content)
+        except OSError:
+            conn.close()
+            self._say_why()
+            raise
+        finally:
+            self._data = None
+            conn.close()
+        self.voidresp()
+
+    @staticmethod
+    def _send_all(conn: socket.socket, content: bytes) -> None:
+        view = memoryview(content)
+        for start in range(0, len(view), _BLOCK):
+            conn.sendall(view[start : start + _BLOCK])
+        if isinstance(conn, ssl.SSLSocket):
+            # Without a proper end servers count the upload as cut; whether theirs is proper, sizes will tell.
+            with contextlib.suppress(OSError):
+                conn.unwrap()
+
+    def _say_why(self) -> None:
+        """A server that ends an upload gives its reason on the control connection: raise that one."""
+        assert self.sock is not None
+        with contextlib.suppress(OSError, EOFError):
+            self.sock.settimeout(min(self.timeout or 5.0, 5.0))
+            self.voidresp()
+
+    def blocks(self, command: str) -> Iterator[bytes]:
+        """What the server sends upon *command*, in blocks, to its end."""
+        conn = self.transfercmd(command)
+        try:
+            while block := conn.recv(_BLOCK):
+                yield block
+            if isinstance(conn, ssl.SSLSocket):
+                conn.unwrap()
+        finally:
+            self._data = None
+            conn.close()
+        self.voidresp()
+
+    def listing(self, command: str) -> list[str]:
+        """The lines that the server sends upon *command*."""
+        gathered = bytearray()
+        for block in self.blocks(command):
+            gathered += block
+            if len(gathered) > _LISTING:
+                raise FtpAnswerError("the listing has no end")
+        text = gathered.decode(self.encoding, "surrogateescape")
+        return [line.removesuffix("\r") for line in text.split("\n") if line not in ("", "\r")]
+
+
+def _features(answer: str) -> dict[str, str]:
+    lines = [line.strip() for line in answer.splitlines() if not re.match(r"211[- ]", line)]
+    return {line.partition(" ")[0].upper(): line.partition(" ")[2] for line in lines if line}

@@ -1,0 +1,425 @@
+"""``ftp://`` and ``ftps://``: FTP in clear, and FTP over verified TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import ftplib
+import os
+import posixpath
+import re
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from attrs import define, field
+
+from fcflow.errors import (
+    TransportLoginError,
+    TransportNotFoundError,
+    TransportRefusedError,
+    TransportTimeoutError,
+    TransportUnavailableError,
+    TransportUnsupportedError,
+    TransportUntrustedError,
+)
+from fcflow.transports._address import Address, address_of
+from fcflow.transports._deadline import Deadline
+from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error, without_frames
+from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
+from fcflow.transports._ftpclient import FtpAnswerError, FtpClient, FtpUntrustedError
+from fcflow.transports._listing import fact_entry, list_entries, mlsd_entries
+from fcflow.transports._names import joined
+from fcflow.transports.base import Endpoint, Finding, Transport, TransportType
+
+__all__ = ["FTPS_TYPE", "TYPE", "build"]
+
+_IDLE_S = 10.0
+_MISSING = re.compile(r"no such|not found|not exist|n't exist|cannot find|can't find|couldn't find", re.IGNORECASE)
+_NOT_KNOWN = ("500", "502", "504")
+_LOGIN = ("430", "530", "532", "535")
+
+
+@define(eq=False)
+class _FtpServer:
+    """`FileServer` over one control connection, which is replaced when it is dead."""
+
+    endpoint: Endpoint
+    address: Address
+    _client: FtpClient | None = field(default=None, init=False, repr=False)
+    _owner: int = field(default=0, init=False)
+    _used_at: float = field(default=0.0, init=False)
+    _home: str | None = field(default=None, init=False)
+    _secret: str | None = field(default=None, init=False, repr=False)
+    _deadline: Deadline = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._deadline = Deadline(self._abort)
+
+    @property
+    def where(self) -> str:
+        return str(self.address)
+
+    @property
+    def is_protected(self) -> bool:
+        return self.address.scheme == "ftps"
+
+    # ------------------------------------------------------------------ the connection
+
+    @contextlib.contextmanager
+    def within(self, timeout_s: float) -> Iterator[None]:
+        with self._deadline.over(timeout_s):
+            self._drop_if_dead()
+            yield
+        self._used_at = time.monotonic()
+
+    def _drop_if_dead(self) -> None:
+        client = self._client
+        if client is None:
+            return
+        if self._owner != os.getpid():
+            # The connection belongs to the process that we were forked from.
+            self._client = None
+        elif client.is_stale:
+            self._drop()
+        elif time.monotonic() - self._used_at > _IDLE_S:
+            try:
+                client.voidcmd("NOOP")
+            except (OSError, EOFError, ftplib.Error):
+                self._drop()
+
+    def _open(self) -> FtpClient:
+        if self._client is None:
+            client = self._new_client()
+            self._client, self._owner = client, os.getpid()
+            client.open(self.address.host, self.address.port, implicit=self._option("implicit", False))
+            self._log_in(client)
+        return self._client
+
+    def _new_client(self) -> FtpClient:
+        return FtpClient(
+            context=_context(self.endpoint) if self.is_protected else None,
+            server_name=self._option("server_name", self.address.host),
+            encoding=self._option("name_encoding", "utf-8"),
+            passive="active" if self._option("active", False) else self._option("passive", "auto"),
+            timeout_s=self.endpoint.limits.timeout_s,
+        )
+
+    def _log_in(self, client: FtpClient) -> None:
+        self._secret = self.endpoint.secret("password")
+        user = self.address.user or "anonymous"
+        without_frames(client.login, user, "anonymous@" if self._secret is None else self._secret)
+        if self.is_protected:
+            client.protect()
+        client.prepare()
+        self._home = None
+
+    def _option(self, name: str, default: Any) -> Any:
+        return self.endpoint.option(name, default)
+
+    def _abort(self) -> None:
+        client = self._client
+        if client is not None:
+            client.cut()
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(OSError):
+                client.close()
+
+    # ------------------------------------------------------------------ errors
+
+    def secrets(self) -> Iterable[str | None]:
+        return (self._secret,)
+
+    def broken(self, error: Exception) -> None:
+        """Only a connection whose last answer was read to its end is still in step."""
+        if not isinstance(error, ftplib.error_perm) or str(error)[:3] in _LOGIN:
+            self._drop()
+
+    def failure(self, error: Exception) -> Failure:
+        if self._deadline.passed:
+            return TransportTimeoutError, "no answer in time"
+        if isinstance(error, ftplib.error_perm | ftplib.error_temp):
+            return _of_reply(str(error))
+        if isinstance(error, FtpUntrustedError):
+            return TransportUntrustedError, str(error)
+        if isinstance(error, ssl.SSLError):
+            return _of_tls(error)
+        if isinstance(error, OSError):
+            return _of_network(error)
+        if isinstance(error, EOFError):
+            return TransportUnavailableError, "the server closed the connection"
+        if isinstance(error, ftplib.Error):
+            return TransportUnavailableError, f"an answer that is not FTP: {_one_line(str(error))}"
+        if isinstance(error, ValueError):
+            return TransportRefusedError, _one_line(str(error))
+        return TransportUnavailableError, f"{type(error).__name__}: {_one_line(str(error))}"
+
+    # ------------------------------------------------------------------ calls
+
+    def _path(self, path: str) -> str:
+        whole = joined(self.address.base, path)
+        return f"./{whole}" if whole.startswith("-") else whole
+
+    @guarded
+    def entries(self, folder: str) -> Sequence[Entry]:
+        client = self._open()
+        if self._option("listing", "auto") != "list" and self._knows_facts(client):
+            return mlsd_entries(self._lines("MLSD", folder), self.where)
+        lines = self._lines("LIST", folder)
+        if not lines and not self._is_folder(client, folder):
+            # Some servers answer LIST of a missing folder as if it were empty.
+            raise TransportNotFoundError(f"{self.where} {folder}: no such folder")
+        return list_entries(lines, self.where, ZoneInfo(self._option("zone", "UTC")), datetime.now(UTC))
+
+    def _knows_facts(self, client: FtpClient) -> bool:
+        return "MLST" in client.features or "MLSD" in client.features or self._option("listing", "auto") == "mlsd"
+
+    def _lines(self, command: str, folder: str) -> Sequence[str]:
+        empty = self._option("empty_reply", None)
+        try:
+            return self._open().listing(f"{command} {self._path(folder)}".rstrip())
+        except (ftplib.error_perm, ftplib.error_temp) as error:
+            if empty is None or not str(error).startswith(empty):
+                raise
+            return []
+
+    def _is_folder(self, client: FtpClient, folder: str) -> bool:
+        if self._home is None:
+            self._home = client.pwd()
+        try:
+            client.voidcmd(f"CWD {self._path(folder) or self._home}")
+        except ftplib.error_perm as error:
+            if not str(error).startswith("550"):
+                raise
+            return False
+        client.voidcmd(f"CWD {self._home}")
+        return True
+
+    @guarded
+    def stat(self, path: str, *, sure: bool = False) -> Entry | None:
+        client = self._open()
+        try:
+            found = self._facts(client, path) if "MLST" in client.features else self._size(client, path)
+        except ftplib.error_perm as error:
+            if str(error)[:3] not in ("550", *_NOT_KNOWN):
+                raise
+            # An answer of 550 may also mean that we may not ask; a listing tells.
+            sure, found = sure or str(error)[:3] in _NOT_KNOWN, None
+        return self._listed(path) if found is None and sure else found
+
+    def _facts(self, client: FtpClient, path: str) -> Entry | None:
+        lines = client.sendcmd(f"MLST {self._path(path)}").splitlines()
+        if len(lines) < 2:
+            raise FtpAnswerError(lines[0])
+        return fact_entry(lines[1].lstrip(), self.where)
+
+    def _size(self, client: FtpClient, path: str) -> Entry:
+        answer = client.sendcmd(f"SIZE {self._path(path)}")
+        match = re.fullmatch(r"213\s+(\d+)\s*", answer)
+        if match is None:
+            raise FtpAnswerError(answer)
+        return Entry(name=posixpath.basename(path), size=int(match[1]))
+
+    def _listed(self, path: str) -> Entry | None:
+        folder, name = posixpath.split(path)
+        return next((entry for entry in self.entries(folder) if entry.name == name), None)
+
+    @guarded
+    def write(self, path: str, content: bytes) -> None:
+        self._open().store(self._path(path), content)
+
+    @guarded
+    def rename(self, old: str, new: str) -> None:
+        client = self._open()
+        try:
+            client.rename(self._path(old), self._path(new))
+        except ftplib.error_perm as error:
+            self._raise_if_gone(old, error)
+            raise
+
+    @guarded_blocks
+    def read(self, path: str, size: int | None) -> Iterator[bytes]:
+        return self._open().blocks(f"RETR {self._path(path)}")
+
+    @guarded
+    def remove(self, path: str) -> None:
+        client = self._open()
+        try:
+            client.voidcmd(f"DELE {self._path(path)}")
+        except ftplib.error_perm as error:
+            self._raise_if_gone(path, error)
+            raise
+
+    def _raise_if_gone(self, path: str, error: Exception) -> None:
+        if str(error).startswith("550") and self.stat(path, sure=True) is None:
+            raise TransportNotFoundError(f"{self.where} {path}: no such file") from error
+
+    @guarded
+    def make_folder(self, path: str) -> None:
+        client = self._open()
+        if self._is_folder(client, path):
+            return
+        parent = posixpath.dirname(path)
+        if parent:
+            self.make_folder(parent)
+        client.voidcmd(f"MKD {self._path(path)}")
+
+    def findings(self) -> Iterable[Finding]:
+        if not self.is_protected:
+            message = f"{self.where}: password and orders cross the network in clear; ask for ftps or sftp"
+            yield Finding(level="warning", message=message, code="transport.in_clear")
+        client = self._client
+        if client is not None and "MLST" not in client.features:
+            message = f"{self.where}: no MLST, so times come from LIST and are read in the zone of the options"
+            yield Finding(level="ok", message=message)
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is None or self._owner != os.getpid():
+            return
+        with contextlib.suppress(OSError, EOFError, ftplib.Error):
+            if client.sock is not None:
+                client.sock.settimeout(2.0)
+                client.quit()
+        with contextlib.suppress(OSError):
+            client.close()
+
+
+def _of_reply(text: str) -> Failure:
+    code, line = text[:3], _one_line(text)
+    if code in _LOGIN:
+        return TransportLoginError, line
+    if code in _NOT_KNOWN:
+        return TransportUnsupportedError, line
+    if code.startswith("4") or code == "503":
+        return TransportUnavailableError, line
+    if code == "550" and _MISSING.search(text):
+        return TransportNotFoundError, line
+    return TransportRefusedError, line
+
+
+def _of_tls(error: ssl.SSLError) -> Failure:
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return TransportUnavailableError, "the server closed the connection in the midst of TLS"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message = f"certificate not accepted: {error.verify_message}; a private CA goes into the option ca_file or ca"
+        return TransportUntrustedError, message
+    return TransportUntrustedError, f"TLS was not established: {error.reason or error}"
+
+
+def _of_network(error: OSError) -> Failure:
+    kind, text = of_os_error(error)
+    return (kind if kind is TransportTimeoutError else TransportUnavailableError), text
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()[:300]
+
+
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    ca_file = endpoint.option("ca_file")
+    file = None if ca_file is None else str(endpoint.base / Path(ca_file))
+    context = ssl.create_default_context(cafile=file, cadata=endpoint.option("ca"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    exactly = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}.get(endpoint.option("tls_version", ""))
+    if exactly is not None:
+        context.minimum_version = context.maximum_version = exactly
+    return context
+
+
+def build(endpoint: Endpoint) -> Transport:
+    """A transport to the server that the URL names; nothing is connected yet."""
+    implicit = endpoint.connection.scheme == "ftps" and endpoint.option("implicit", False)
+    server = _FtpServer(endpoint, address_of(endpoint, 990 if implicit else 21))
+    return FolderTransport(server=server, limits=endpoint.limits, ways=Ways.of(endpoint.option))
+
+
+_FTP_OPTIONS: Mapping[str, Any] = {
+    **CONNECTION_OPTIONS,
+    "user": {"type": "string", "description": "Login name, where the URL has none; else anonymous."},
+    "passive": {
+        "enum": ["auto", "epsv", "pasv"],
+        "default": "auto",
+        "description": "How data channels are asked for: EPSV and, where that is refused, PASV. The address in the "
+        "answer to PASV is never used.",
+    },
+    "active": {
+        "type": "boolean",
+        "default": False,
+        "description": "The server connects to us for data channels, as some old ones must.",
+    },
+    "listing": {
+        "enum": ["auto", "mlsd", "list"],
+        "default": "auto",
+        "description": "How folders are listed: MLSD where the server offers it, else LIST in the style of Unix or "
+        "DOS.",
+    },
+    "zone": {
+        "type": "string",
+        "default": "UTC",
+        "description": "IANA time zone of the server's clock; used with LIST only.",
+    },
+    "empty_reply": {
+        "type": "string",
+        "minLength": 3,
+        "description": "Beginning of the answer by which this server says that a folder is empty, such as "
+        "'550 No files'. Without it every refused listing is an error.",
+    },
+    "name_encoding": {
+        "type": "string",
+        "default": "utf-8",
+        "description": "Encoding of file names, such as cp1252.",
+    },
+}
+
+_FTPS_OPTIONS: Mapping[str, Any] = {
+    **_FTP_OPTIONS,
+    "implicit": {
+        "type": "boolean",
+        "default": False,
+        "description": "TLS from the first byte (port 990 unless the URL says otherwise) rather than by AUTH TLS.",
+    },
+    "ca_file": {
+        "type": "string",
+        "description": "PEM file of the certificate authorities to trust instead of the system's; relative to the "
+        "configuration.",
+    },
+    "ca": {"type": "string", "description": "The same as PEM text."},
+    "tls_version": {
+        "enum": ["1.2", "1.3"],
+        "description": "Exactly this version of TLS; otherwise the best of 1.2 and newer.",
+    },
+    "server_name": {
+        "type": "string",
+        "description": "Name that the certificate must be for, where it is not the host of the URL.",
+    },
+}
+
+
+def _schema(properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+TYPE = TransportType(
+    schemes=("ftp",),
+    summary="A folder on an FTP server, in clear",
+    options_schema=_schema(_FTP_OPTIONS),
+    feed_options_schema=FEED_OPTIONS,
+    secrets=("password",),
+    build=build,
+)
+
+FTPS_TYPE = TransportType(
+    schemes=("ftps",),
+    summary="A folder on an FTP server, over verified TLS",
+    options_schema=_schema(_FTPS_OPTIONS),
+    feed_options_schema=FEED_OPTIONS,
+    secrets=("password",),
+    build=build,
+)
