@@ -22,11 +22,12 @@ from fcflow._config_checks import (
     check_status_words,
     check_zone,
 )
-from fcflow._schema import add_schema_faults, shown
+from fcflow._schema import PlacedFaults, add_schema_faults, shown
 from fcflow.documents import from_document
 from fcflow.errors import DocumentError, Fault
 from fcflow.model import Connection, Feed, FeedKind, Location, Partner, PartnerLimits
 from fcflow.plugins import Plugins
+from fcflow.rules import source as json_source
 from fcflow.rules.faults import Faults, Path, nearest, path_text
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Loader:
         base: Relative paths are below it.
     """
 
-    def __init__(self, document: dict[str, Any], base: FilePath, plugins: Plugins, faults: Faults) -> None:
+    def __init__(self, document: dict[str, Any], base: FilePath, plugins: Plugins, faults: PlacedFaults) -> None:
         self.document = document
         self.base = base
         self.plugins = plugins
@@ -109,7 +110,7 @@ class Loader:
 
     def sound(self, path: Path) -> bool:
         """Whether nothing at or below *path* has a fault so far."""
-        return not any(place[: len(path)] == path for place in self.faults.paths() if len(place) >= len(path))
+        return self.faults.is_sound(path)
 
     def adopt(self, error: DocumentError, path: Path) -> None:
         """Note the faults of the value at *path*."""
@@ -276,18 +277,33 @@ class Loader:
             return
         from fcflow.rules import load_rules
 
+        name = rules if isinstance(rules, str) else None
         try:
-            loaded = load_rules(
-                self.base / rules if isinstance(rules, str) else rules, operators=self.plugins.operators
-            )
+            loaded = load_rules(self._with_currency(rules), operators=self.plugins.operators)
         except DocumentError as error:
-            if isinstance(rules, str):
-                self.adopt_file(rules, error)
-            else:
-                self.adopt(error, ("rules",))
+            self.adopt_file(name, error) if name else self.adopt(error, ("rules",))
             return
         self.rule_set = loaded
-        self._check_codes(loaded, rules if isinstance(rules, str) else None)
+        self._check_codes(loaded, name)
+        self._check_strategies(loaded, name)
+
+    def _with_currency(self, rules: str | dict[str, Any]) -> FilePath | dict[str, Any]:
+        """What to load: the rule set with the seller's currency, where it names none of its own."""
+        found: Any = rules
+        if isinstance(rules, str):
+            _, found = json_source.read(self.base / rules, unread := Faults())
+            if len(unread):
+                return self.base / rules
+        currency = self.document.get("currency")
+        if isinstance(found, dict) and isinstance(currency, str) and self.sound(("currency",)):
+            return {"currency": currency, **found}
+        return self.base / rules if isinstance(rules, str) else rules
+
+    def _check_strategies(self, rules: RuleSet, name: str | None) -> None:
+        for strategy in sorted(rules.strategies - set(self.plugins.strategies)):
+            close = nearest(strategy, self.plugins.strategies) or _listed(sorted(self.plugins.strategies))
+            path = f"{name}: $" if name else "$.rules"
+            self._foreign.append(Fault("unknown strategy", path=path, found=strategy, expected=close))
 
     def _check_codes(self, rules: RuleSet, name: str | None) -> None:
         for code in sorted(set(rules.location_codes) - set(self.places)):
@@ -302,7 +318,8 @@ class Loader:
         from fcflow.rules import compile_condition
 
         try:
-            self.ready = compile_condition(ready, operators=self.plugins.operators)
+            currency = self.document.get("currency") if self.sound(("currency",)) else None
+            self.ready = compile_condition(ready, operators=self.plugins.operators, currency=currency)
         except DocumentError as error:
             self.adopt(error, ("ready",))
 

@@ -42,9 +42,7 @@ def check_connection(loader: Loader, raw: Mapping[str, Any], path: Path) -> None
     for name, reference in secrets.items() if isinstance(secrets, dict) else ():
         if isinstance(reference, dict):
             _check_reference(loader, reference, (*path, "secrets", name))
-    for name, value in options.items() if isinstance(options, dict) else ():
-        if is_secret_name(name) and isinstance(value, str):
-            loader.fault((*path, "options", name), "a secret never stands in the document itself", expected="secrets")
+    _check_no_secret(loader, options, (*path, "options"))
     if not isinstance(url, str) or not url:
         return
     _check_url(loader, url, (*path, "url"))
@@ -57,6 +55,13 @@ def check_connection(loader: Loader, raw: Mapping[str, Any], path: Path) -> None
         if name not in kind.secrets:
             loader.unknown((*path, "secrets", name), f"secret of {scheme}", name, kind.secrets)
     check_options(loader, kind.options_schema, options, (*path, "options"))
+
+
+def _check_no_secret(loader: Loader, options: Any, path: Path) -> None:
+    for name, value in options.items() if isinstance(options, dict) else ():
+        if is_secret_name(name) and isinstance(value, str):
+            loader.fault((*path, name), "a secret never stands in the document itself", expected="secrets")
+        _check_no_secret(loader, value, (*path, name))
 
 
 def check_options(loader: Loader, schema: Mapping[str, Any], options: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ from jsonschema.exceptions import best_match
 
 from fcflow.rules.faults import Faults, Path, nearest
 
-__all__ = ["add_schema_faults", "is_secret_name", "shown"]
+__all__ = ["PlacedFaults", "add_schema_faults", "is_secret_name", "shown"]
 
 _SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd$|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
 _TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
@@ -25,6 +25,23 @@ _BOUNDS = {
     "exclusiveMaximum": "less than",
 }
 _LONGEST = 80
+
+
+class PlacedFaults(Faults):
+    """Faults of one document that remember where they are."""
+
+    def __init__(self, root: str = "$") -> None:
+        super().__init__(root)
+        self._places: list[Path] = []
+
+    def add(self, path: Path, message: str, *, found: object = None, expected: str | None = None) -> None:
+        """Note one fault."""
+        self._places.append(path)
+        super().add(path, message, found=found, expected=expected)
+
+    def is_sound(self, path: Path) -> bool:
+        """Whether nothing at or below *path* has a fault so far."""
+        return not any(place[: len(path)] == path for place in self._places)
 
 
 def add_schema_faults(schema: Mapping[str, Any], document: Any, faults: Faults, path: Path = ()) -> None:

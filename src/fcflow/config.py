@@ -20,6 +20,7 @@ from attrs import field, frozen
 from immutabledict import immutabledict
 
 from fcflow._config_build import Loader
+from fcflow._schema import PlacedFaults
 from fcflow.errors import ConfigError
 from fcflow.model import Feed, Location, Partner
 from fcflow.plugins import Plugins, collect_plugins, endpoint_of, load_plugins
@@ -142,7 +143,7 @@ def load_config(
         >>> config.locations["leeds"].kind.value, config.partners["leeds"].orders.path
         ('fulfilment_centre', 'in')
     """
-    faults = Faults()
+    faults = PlacedFaults()
     name, document = _read(source, faults)
     if len(faults):
         raise ConfigError(name, faults.sorted(document))

@@ -61,6 +61,12 @@ class _BuiltIn:
         present = [(module, name) for module, name in _BUILT_IN_TRANSPORTS if find_spec(module) is not None]
         return [getattr(importlib.import_module(module), name) for module, name in present]
 
+    @hookimpl
+    def fcflow_strategies(self) -> Iterable[StrategyType]:
+        from fcflow.allocation import STRATEGIES
+
+        return list(STRATEGIES.values())
+
     @hookimpl(trylast=True)
     def fcflow_resolve_secret(self, reference: Mapping[str, Any]) -> str | None:
         return resolve_reference(reference)
@@ -155,7 +161,9 @@ class Plugins:
     Args:
         transports: By URL scheme.
 
-        strategies, operators, codecs: By name; those of plugins only, the built-in ones stand in their own modules.
+        strategies: By name, the built-in ones among them.
+
+        operators, codecs: By name; those of plugins only, the built-in ones are part of the languages.
     """
 
     manager: pluggy.PluginManager = field(repr=False, eq=False)
