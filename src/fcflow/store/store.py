@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import uuid
+import logging
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from fcflow.errors import LeaseLostError, StoreBusyError, StoreError
-from fcflow.store import schema
+from fcflow.errors import StoreError
+from fcflow.store import leases
+from fcflow.store import schema as versions
+from fcflow.store.engines import DEFAULT_TIMEOUT_S, is_in_memory, open_engine, parse_url, take_turn, translated
 from fcflow.store.tables import build_tables
 from fcflow.store.transaction import Transaction
-from fcflow.store.values import Lease
+from fcflow.store.values import Lease, OutboxState
 
 __all__ = ["Store"]
+
+_log = logging.getLogger("fcflow")
+
+_LEFT_BEHIND = ("fcflow_audit", "fcflow_problem", "fcflow_lease")
 
 
 def _now() -> datetime:
@@ -38,8 +45,12 @@ class Store:
         1
     """
 
-    def __init__(self, engine: Engine, *, namespace: str = "", schema: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, namespace: str = "", schema: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
         self._engine = engine
+        self._timeout_s = timeout_s
+        self._here = threading.local()
         self.namespace = namespace
         self.schema = schema
         self.tables = build_tables(schema)
@@ -47,10 +58,11 @@ class Store:
     @classmethod
     def open(cls, url: str = "sqlite:///fcflow.db", *, namespace: str = "", schema: str | None = None) -> Self:
         """
-        Open the store at *url*.
+        Open the store at *url*; an empty database gets its tables.
 
         Args:
-            url: An SQLAlchemy URL; ``sqlite://`` is a store in memory.
+            url: An SQLAlchemy URL; ``sqlite://`` is a store in memory, which serves one thread at a time.
+                ``?timeout=5`` waits 5 seconds for another writer instead of 30.
 
             namespace: Tenant; every call sees only its own rows.
 
@@ -60,50 +72,57 @@ class Store:
             StoreError: The database cannot be opened.
 
             StoreVersionError: Its tables are newer than this fcflow, or older and not SQLite.
+
+            MissingExtraError: PostgreSQL's driver is not installed.
         """
+        place, timeout_s = parse_url(url)
+        if schema is not None and place.get_backend_name() == "sqlite":
+            raise StoreError(f"store cannot be opened: SQLite has no schemas, got {schema!r}")
+        store = cls(open_engine(place, timeout_s), namespace=namespace, schema=schema, timeout_s=timeout_s)
         try:
-            engine = _engine(url)
-        except (SQLAlchemyError, ImportError) as error:
-            raise StoreError(f"store cannot be opened: {_brief(error)}") from None
-        store = cls(engine, namespace=namespace, schema=schema)
-        try:
-            store._prepare()
+            with translated("store cannot be opened"):
+                versions.prepare(store._engine, store.tables, schema, timeout_s)
         except BaseException:
-            engine.dispose()
+            store.close()
             raise
         return store
 
-    def _prepare(self) -> None:
-        try:
-            schema.prepare(self._engine, self.tables, self.schema)
-        except DBAPIError as error:
-            raise StoreError(f"store cannot be opened: {_brief(error)}") from None
-
     @classmethod
     def migrate(cls, url: str, *, schema: str | None = None) -> str:
-        """Bring the tables at *url* up to this version of fcflow; returns the version that they now have."""
-        from fcflow.store import schema as versions
+        """
+        Bring the tables at *url* up to this version of fcflow; returns the version that they now have.
 
-        engine = _engine(url)
+        Raises:
+            StoreError: The database cannot be opened or changed; nothing was changed.
+
+            StoreVersionError: The tables are newer than this fcflow.
+
+        Example:
+            >>> Store.migrate("sqlite://")
+            '0001'
+        """
+        place, timeout_s = parse_url(url)
+        engine = open_engine(place, timeout_s)
         try:
-            return versions.upgrade(engine, build_tables(schema), schema)
+            with translated("store cannot be migrated"):
+                return versions.upgrade(engine, build_tables(schema), schema, timeout_s)
         finally:
             engine.dispose()
 
     @classmethod
     def ddl(cls, url: str = "sqlite://", *, schema: str | None = None) -> str:
-        """The statements that create the tables, for a database administrator to read and run."""
-        dialect = sa.engine.make_url(url).get_dialect()()
-        tables = build_tables(schema).sorted_tables
-        statements: list[str] = []
-        for table in tables:
-            statements.append(str(sa.schema.CreateTable(table).compile(dialect=dialect)).strip())
-            indexes = sorted(table.indexes, key=lambda index: str(index.name))
-            statements += [str(sa.schema.CreateIndex(index).compile(dialect=dialect)).strip() for index in indexes]
-        return ";\n\n".join(statements) + ";\n"
+        """
+        The statements that create the tables in an empty database, for an administrator to read and run.
+
+        Example:
+            >>> print(Store.ddl("postgresql://", schema="shop").splitlines()[0])
+            CREATE SCHEMA IF NOT EXISTS shop;
+        """
+        place, _ = parse_url(url)
+        return versions.ddl(place.get_dialect()(), build_tables(schema), schema)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database; a store in memory is gone."""
         self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -122,34 +141,87 @@ class Store:
         """
         All that is done inside becomes true at once, or not at all.
 
+        Transactions of one namespace follow each other: nobody else writes between a read and a write of yours.
+
         Args:
             lease: Checked first and renewed; a lost one refuses the whole transaction.
 
-            connection: The host's own; the host commits or rolls back. The tables must be in its database.
+            connection: The host's own; the host commits or rolls back. The tables must be in its database. On SQLite
+                the host begins with ``BEGIN IMMEDIATE`` if nobody is to write between its reads and writes.
 
         Raises:
             StoreBusyError: Another writer held the database for too long.
 
             LeaseLostError: Another synchronizer took the lease over.
+
+            StoreError: This thread has a transaction open already.
+        """
+        with self._writing() if connection is None else self._joined(connection) as open_connection:
+            if lease is not None:
+                leases.renew(open_connection, self._table("fcflow_lease"), self.namespace, lease)
+            yield Transaction(open_connection, self.tables, self.namespace)
+
+    @contextmanager
+    def reading(self, *, connection: Connection | None = None) -> Iterator[Transaction]:
+        """
+        One consistent picture of the store; writing raises `StoreError`, but for a host's *connection*.
+
+        Raises:
+            StoreError: A store in memory has a transaction open in this thread already.
         """
         if connection is not None:
             yield Transaction(connection, self.tables, self.namespace)
             return
-        with _translated(), self._engine.begin() as own:
-            if lease is not None:
-                self._renew(own, lease)
+        options: dict[str, Any] = {"fcflow_read": True}
+        if self._engine.dialect.name == "postgresql":
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self._alone(writing=False), self._connected(options) as own:
             yield Transaction(own, self.tables, self.namespace)
 
     @contextmanager
-    def reading(self, *, connection: Connection | None = None) -> Iterator[Transaction]:
-        """One consistent picture of the store; nothing may be written."""
-        if connection is not None:
-            yield Transaction(connection, self.tables, self.namespace)
-            return
-        with _translated(), self._engine.connect() as plain:
-            own = plain.execution_options(fcflow_read=True)
-            yield Transaction(own, self.tables, self.namespace)
-            own.rollback()
+    def _writing(self) -> Iterator[Connection]:
+        with self._alone(writing=True), self._connected({}) as own:
+            with translated():
+                own.begin()
+                take_turn(own, self._turn, self._timeout_s)
+            yield own
+            with translated():
+                own.commit()
+
+    @contextmanager
+    def _joined(self, connection: Connection) -> Iterator[Connection]:
+        with translated():
+            take_turn(connection, self._turn, self._timeout_s)
+        yield connection
+
+    @contextmanager
+    def _connected(self, options: dict[str, Any]) -> Iterator[Connection]:
+        """A connection that rolls back whatever was not committed."""
+        with translated():
+            own = self._engine.connect().execution_options(**options)
+        try:
+            yield own
+        finally:
+            with suppress(SQLAlchemyError):
+                own.rollback()
+            own.close()
+
+    @contextmanager
+    def _alone(self, *, writing: bool) -> Iterator[None]:
+        """Refuse at once what would wait for itself: a second writer, or a second user of the only connection."""
+        mine: set[str] = self._here.__dict__.setdefault("open", set())
+        kind = "only" if is_in_memory(self._engine.url) else "writer" if writing else "reader"
+        if kind in mine and kind != "reader":
+            raise StoreError("store: this thread has a transaction open already; use that one, or end it first")
+        mine.add(kind)
+        try:
+            yield
+        finally:
+            mine.discard(kind)
+
+    @property
+    def _turn(self) -> str:
+        return f"fcflow/{self.schema or ''}/{self.namespace}"
 
     # ---------------------------------------------------------------- leases
 
@@ -158,47 +230,37 @@ class Store:
         """
         The right to work on *name* until it is given back or *ttl_s* have passed without a renewal.
 
+        Args:
+            clock: Where several machines share a store, their clocks must agree to well within *ttl_s*; a clock that
+                does not can take a lease too early, and the fence then keeps the slower holder from writing.
+
         Raises:
             StoreBusyError: Another synchronizer holds it.
         """
-        holder = uuid.uuid4().hex
-        taken = self._take(name, holder, ttl_s, clock)
+        with self._writing() as connection:
+            taken = leases.take(connection, self._table("fcflow_lease"), self.namespace, name, ttl_s, clock)
         try:
             yield taken
         finally:
             self._give_back(taken)
 
-    def _take(self, name: str, holder: str, ttl_s: float, clock: Callable[[], datetime]) -> Lease:
-        table = self._table("fcflow_lease")
-        key = (table.c.namespace == self.namespace) & (table.c.name == name)
-        with _translated(), self._engine.begin() as connection:
-            row = connection.execute(sa.select(table).where(key).with_for_update()).one_or_none()
-            now = clock()
-            if row is not None and row.expires_at > now and row.holder:
-                raise StoreBusyError(f"{name} is worked on by another synchronizer until {row.expires_at:%H:%M:%S} UTC")
-            values = {"holder": holder, "fence": 1 if row is None else row.fence + 1}
-            values["expires_at"] = now + timedelta(seconds=ttl_s)
-            if row is None:
-                connection.execute(table.insert().values(namespace=self.namespace, name=name, **values))
-            else:
-                connection.execute(table.update().where(key).values(**values))
-        return Lease(name=name, holder=holder, fence=values["fence"], ttl_s=ttl_s, clock=clock)
+    def renew(self, lease: Lease) -> None:
+        """
+        Keep a lease for another ``ttl_s`` from now, as every transaction with it does.
 
-    def _renew(self, connection: Connection, lease: Lease) -> None:
-        table = self._table("fcflow_lease")
-        held = (table.c.namespace == self.namespace) & (table.c.name == lease.name) & (table.c.fence == lease.fence)
-        later = lease.clock() + timedelta(seconds=lease.ttl_s)
-        done = connection.execute(
-            table.update().where(held & (table.c.holder == lease.holder)).values(expires_at=later)
-        )
-        if done.rowcount != 1:
-            raise LeaseLostError(f"{lease.name}: another synchronizer took over, nothing was written")
+        Raises:
+            LeaseLostError: Another synchronizer took it over, or it was given back.
+        """
+        with self._writing() as connection:
+            leases.renew(connection, self._table("fcflow_lease"), self.namespace, lease)
 
     def _give_back(self, lease: Lease) -> None:
-        table = self._table("fcflow_lease")
-        held = (table.c.namespace == self.namespace) & (table.c.name == lease.name) & (table.c.fence == lease.fence)
-        with _translated(), self._engine.begin() as connection:
-            connection.execute(table.update().where(held).values(holder="", expires_at=lease.clock()))
+        try:
+            with self._writing() as connection:
+                leases.give_back(connection, self._table("fcflow_lease"), self.namespace, lease)
+        except StoreError as error:
+            # What was done under it stands; it ends by itself.
+            _log.warning("%s: the lease was not given back and ends in %g s: %s", lease.name, lease.ttl_s, error)
 
     def _table(self, name: str) -> sa.Table:
         return self.tables.tables[f"{self.schema}.{name}" if self.schema else name]
@@ -207,74 +269,32 @@ class Store:
 
     def snapshot(self) -> Store:
         """
-        A copy in memory of all that decides what happens next; the audit trail and kept contents stay behind.
+        A copy in memory of all that decides what happens next; audit trail, leases and what is done with stay behind.
 
         What is done to the copy leaves the original alone: `Synchronizer.plan` works on one.
         """
         copy = Store.open("sqlite://", namespace=self.namespace)
-        with self._engine.connect() as plain:
-            source = plain.execution_options(fcflow_read=True)
-            with copy._engine.begin() as target:
+        try:
+            with self.reading() as source, copy._writing() as target:
                 for table in self.tables.sorted_tables:
-                    if table.name not in ("fcflow_audit", "fcflow_problem", "fcflow_lease"):
-                        self._copy_table(source, table, target, copy._table(table.name))
-            source.rollback()
+                    if table.name not in _LEFT_BEHIND:
+                        self._copy_table(source.connection, table, target, copy._table(table.name))
+        except BaseException:
+            copy.close()
+            raise
         return copy
 
     def _copy_table(self, source: Connection, table: sa.Table, target: Connection, into: sa.Table) -> None:
-        kept = [c for c in table.c if not (table.name == "fcflow_sighting" and c.name == "content")]
-        query = sa.select(*kept)
-        if "namespace" in table.c:
-            query = query.where(table.c.namespace == self.namespace)
-        for rows in source.execution_options(fcflow_read=True).execute(query).mappings().partitions(1000):
-            target.execute(into.insert(), [dict(row) for row in rows])
+        columns = [column for column in table.c if (table.name, column.name) != ("fcflow_sighting", "content")]
+        query = sa.select(*(_kept(table, column) for column in columns)).where(table.c.namespace == self.namespace)
+        with translated():
+            for rows in source.execute(query.execution_options(yield_per=1000)).mappings().partitions():
+                target.execute(into.insert(), [dict(row) for row in rows])
 
 
-# ------------------------------------------------------------------ engines
-
-
-def _engine(url: str) -> Engine:
-    parsed = sa.engine.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed)
-    return sa.create_engine(parsed, pool_pre_ping=True, isolation_level="READ COMMITTED")
-
-
-def _sqlite_engine(url: sa.engine.URL) -> Engine:
-    in_memory = url.database in (None, "", ":memory:")
-    options: dict[str, Any] = {"poolclass": sa.pool.StaticPool} if in_memory else {"poolclass": sa.pool.QueuePool}
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **options)
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    """The driver's own transactions begin too late to be trusted; ours begin where we say."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    reading = connection.get_execution_options().get("fcflow_read")
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        text = _brief(error)
-        busy = any(word in text for word in ("locked", "busy", "deadlock", "could not serialize"))
-        raise (StoreBusyError if busy else StoreError)(f"store: {text}") from error
-    except DBAPIError as error:
-        raise StoreError(f"store: {_brief(error)}") from error
-
-
-def _brief(error: Exception) -> str:
-    origin = getattr(error, "orig", None) or error
-    return " ".join(str(origin).split())[:300]
+def _kept(table: sa.Table, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Bytes that cannot be sent any more are not copied."""
+    if (table.name, column.name) != ("fcflow_outbox", "content"):
+        return column
+    done = table.c.state.in_((OutboxState.SENT, OutboxState.SETTLED))
+    return sa.case((done, sa.literal(b"", column.type)), else_=column).label(column.name)

@@ -15,15 +15,17 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 __all__ = ["SCHEMA_VERSION", "TABLES", "build_tables"]
@@ -40,6 +42,8 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
+        if value.tzinfo is None:
+            raise ValueError(f"expected an instant with a time zone, got {value.isoformat()}")
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
@@ -49,17 +53,52 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Prose(TypeDecorator[str]):
+    """
+    Text from outside, for people or for comparing: what a database cannot hold is replaced.
+
+    Partners send NUL bytes and broken Unicode; that must not keep the rest of their file from being stored.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+# Codes and documents of ours are stored as they are, or refused.
+Code = Text
+Document = Text
+
+
 def _serial() -> Any:
     """SQLite numbers rows by itself only in an INTEGER key."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _key() -> Column[Any]:
-    return Column("namespace", String(64), primary_key=True)
+    return Column("namespace", Code, primary_key=True)
 
 
 def _tenant() -> Column[Any]:
-    return Column("namespace", String(64), nullable=False)
+    return Column("namespace", Code, nullable=False)
+
+
+def _where(name: str, condition: str) -> Index:
+    """An index of the few rows that meet *condition*."""
+    return Index(name, "namespace", sqlite_where=text(condition), postgresql_where=text(condition))
+
+
+def _parent(name: str, table: str, key: str) -> Column[Any]:
+    return Column(key, _serial(), ForeignKey(f"{table}.{key}", name=name), primary_key=True, autoincrement=False)
+
+
+def _belongs_to(name: str, table: str, key: str) -> ForeignKeyConstraint:
+    columns = ["namespace", key]
+    return ForeignKeyConstraint(columns, [f"{table}.{column}" for column in columns], name=name)
 
 
 def _order_tables(metadata: MetaData) -> None:
@@ -67,43 +106,45 @@ def _order_tables(metadata: MetaData) -> None:
         "fcflow_order",
         metadata,
         _key(),
-        Column("order_id", String(255), primary_key=True),
-        Column("reference", String(255)),
-        Column("channel", String(255)),
-        Column("document", Text, nullable=False),
-        Column("content_hash", String(64), nullable=False),
-        Column("amendment", Text),
-        Column("state", String(20), nullable=False),
-        Column("held_reason", Text),
-        Column("needs_person", Text),
-        Column("pinned", String(255)),
-        Column("rule_id", String(255)),
-        Column("reason", Text),
+        Column("order_id", Code, primary_key=True),
+        Column("reference", Prose),
+        Column("channel", Prose),
+        Column("document", Document, nullable=False),
+        Column("content_hash", Code, nullable=False),
+        Column("amendment", Document),
+        Column("state", Code, nullable=False),
+        Column("held_reason", Prose),
+        Column("needs_person", Prose),
+        Column("pinned", Code),
+        Column("rule_id", Code),
+        Column("reason", Prose),
         Column("fulfilled_elsewhere", Boolean, nullable=False, default=False),
-        Column("released", Text, nullable=False, default="[]"),
+        Column("released", Document, nullable=False, default="[]"),
         Column("added_at", Instant, nullable=False),
         Column("updated_at", Instant, nullable=False),
-        Index("ix_fcflow_order_state", "namespace", "state"),
+        Index("ix_fcflow_order_added", "namespace", "added_at", "order_id"),
+        Index("ix_fcflow_order_state", "namespace", "state", "added_at", "order_id"),
         Index("ix_fcflow_order_reference", "namespace", "reference"),
+        _where("ix_fcflow_order_person", "needs_person IS NOT NULL"),
     )
     Table(
         "fcflow_fulfilment",
         metadata,
         _key(),
-        Column("fulfilment_id", String(255), primary_key=True),
-        Column("order_id", String(255), nullable=False),
-        Column("location", String(255), nullable=False),
-        Column("partner", String(255)),
-        Column("state", String(20), nullable=False),
-        Column("lines", Text, nullable=False),
-        Column("effects", Text, nullable=False),
-        Column("progress", Text, nullable=False),
-        Column("rule_id", String(255)),
+        Column("fulfilment_id", Code, primary_key=True),
+        Column("order_id", Code, nullable=False),
+        Column("location", Code, nullable=False),
+        Column("partner", Code),
+        Column("state", Code, nullable=False),
+        Column("lines", Document, nullable=False),
+        Column("effects", Document, nullable=False),
+        Column("progress", Prose, nullable=False),
+        Column("rule_id", Code),
         Column("attempts", Integer, nullable=False, default=0),
         Column("label_printed_at", Instant),
-        Column("label_error", Text),
-        Column("problem", Text),
-        Column("parked", Text),
+        Column("label_error", Prose),
+        Column("problem", Prose),
+        Column("parked", Prose),
         Column("cancel_requested_at", Instant),
         Column("amend_requested_at", Instant),
         Column("sent_at", Instant),
@@ -113,32 +154,39 @@ def _order_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_fulfilment_order", "namespace", "order_id"),
         Index("ix_fcflow_fulfilment_partner", "namespace", "partner", "state"),
         Index("ix_fcflow_fulfilment_location", "namespace", "location", "state"),
+        Index("ix_fcflow_fulfilment_given", "namespace", "location", "created_at"),
+        _where("ix_fcflow_fulfilment_parked", "parked IS NOT NULL"),
+        Index("ix_fcflow_fulfilment_state", "namespace", "state"),
+        _belongs_to("fk_fcflow_fulfilment_order", "fcflow_order", "order_id"),
     )
     Table(
         "fcflow_fact",
         metadata,
         Column("fact_id", _serial(), primary_key=True, autoincrement=True),
         _tenant(),
-        Column("fulfilment_id", String(255), nullable=False),
-        Column("digest", String(64), nullable=False),
-        Column("kind", String(20), nullable=False),
-        Column("line_id", String(255)),
-        Column("quantity", Integer),
-        Column("shipment", Text, nullable=False, default=""),
+        Column("fulfilment_id", Code, nullable=False),
+        Column("digest", Code, nullable=False),
+        Column("kind", Code, nullable=False),
+        Column("line_id", Code),
+        Column("quantity", BigInteger),
+        Column("shipment", Prose, nullable=False, default=""),
         Column("at", Instant),
-        Column("message", Text),
-        Column("actor", String(255), nullable=False),
+        Column("message", Prose),
+        Column("actor", Code, nullable=False),
         Column("received_at", Instant, nullable=False),
         UniqueConstraint("namespace", "fulfilment_id", "digest", name="uq_fcflow_fact"),
+        Index("ix_fcflow_fact_received", "namespace", "kind", "received_at"),
+        _belongs_to("fk_fcflow_fact_fulfilment", "fcflow_fulfilment", "fulfilment_id"),
     )
     Table(
         "fcflow_shipment",
         metadata,
         _key(),
-        Column("fulfilment_id", String(255), primary_key=True),
-        Column("digest", String(64), primary_key=True),
-        Column("document", Text, nullable=False),
+        Column("fulfilment_id", Code, primary_key=True),
+        Column("digest", Code, primary_key=True),
+        Column("document", Prose, nullable=False),
         Column("received_at", Instant, nullable=False),
+        _belongs_to("fk_fcflow_shipment_fulfilment", "fcflow_fulfilment", "fulfilment_id"),
     )
 
 
@@ -148,19 +196,19 @@ def _exchange_tables(metadata: MetaData) -> None:
         metadata,
         Column("outbox_id", _serial(), primary_key=True, autoincrement=True),
         _tenant(),
-        Column("partner", String(255), nullable=False),
-        Column("delivery_key", String(64), nullable=False),
-        Column("name", String(255), nullable=False),
-        Column("target", Text, nullable=False),
+        Column("partner", Code, nullable=False),
+        Column("delivery_key", Code, nullable=False),
+        Column("name", Code, nullable=False),
+        Column("target", Prose, nullable=False),
         Column("content", LargeBinary, nullable=False),
-        Column("content_type", String(255), nullable=False),
+        Column("content_type", Code, nullable=False),
         Column("size", BigInteger, nullable=False),
-        Column("sha256", String(64), nullable=False),
-        Column("layout_hash", String(64), nullable=False),
-        Column("state", String(20), nullable=False),
+        Column("sha256", Code, nullable=False),
+        Column("layout_hash", Code, nullable=False),
+        Column("state", Code, nullable=False),
         Column("attempts", Integer, nullable=False, default=0),
-        Column("answer", Text),
-        Column("error_code", String(64)),
+        Column("answer", Prose),
+        Column("error_code", Code),
         Column("replaces", BigInteger),
         Column("created_at", Instant, nullable=False),
         Column("updated_at", Instant, nullable=False),
@@ -171,29 +219,36 @@ def _exchange_tables(metadata: MetaData) -> None:
     Table(
         "fcflow_outbox_item",
         metadata,
-        Column("outbox_id", _serial(), primary_key=True, autoincrement=False),
-        Column("fulfilment_id", String(255), primary_key=True),
-        Index("ix_fcflow_outbox_item_fulfilment", "fulfilment_id"),
+        Column(
+            "outbox_id",
+            _serial(),
+            ForeignKey("fcflow_outbox.outbox_id", name="fk_fcflow_outbox_item"),
+            primary_key=True,
+        ),
+        Column("fulfilment_id", Code, primary_key=True),
+        _tenant(),
+        Index("ix_fcflow_outbox_item_fulfilment", "namespace", "fulfilment_id"),
+        _belongs_to("fk_fcflow_outbox_item_fulfilment", "fcflow_fulfilment", "fulfilment_id"),
     )
     Table(
         "fcflow_sighting",
         metadata,
         Column("sighting_id", _serial(), primary_key=True, autoincrement=True),
         _tenant(),
-        Column("partner", String(255), nullable=False),
-        Column("feed", String(20), nullable=False),
-        Column("name", Text, nullable=False),
+        Column("partner", Code, nullable=False),
+        Column("feed", Code, nullable=False),
+        Column("name", Prose, nullable=False),
         Column("size", BigInteger),
         Column("modified_at", Instant),
-        Column("etag", Text),
-        Column("sha256", String(64), nullable=False),
-        Column("token", Text, nullable=False),
-        Column("state", String(20), nullable=False),
+        Column("etag", Prose),
+        Column("sha256", Code, nullable=False),
+        Column("token", Prose, nullable=False),
+        Column("state", Code, nullable=False),
         Column("settled", Boolean, nullable=False, default=False),
         Column("records", Integer, nullable=False, default=0),
         Column("problems", Integer, nullable=False, default=0),
-        Column("error", Text),
-        Column("layout_hash", String(64), nullable=False),
+        Column("error", Prose),
+        Column("layout_hash", Code, nullable=False),
         Column("content", LargeBinary),
         Column("received_at", Instant, nullable=False),
         Index("ix_fcflow_sighting_name", "namespace", "partner", "feed", "name"),
@@ -202,22 +257,28 @@ def _exchange_tables(metadata: MetaData) -> None:
     Table(
         "fcflow_problem",
         metadata,
-        Column("sighting_id", _serial(), primary_key=True, autoincrement=False),
+        Column(
+            "sighting_id",
+            _serial(),
+            ForeignKey("fcflow_sighting.sighting_id", name="fk_fcflow_problem"),
+            primary_key=True,
+        ),
         Column("position", Integer, primary_key=True),
+        _tenant(),
         Column("line", Integer),
         Column("column", Integer),
-        Column("field", Text),
-        Column("found", Text),
-        Column("expected", Text),
-        Column("message", Text),
-        Column("raw", Text, nullable=False),
+        Column("field", Prose),
+        Column("found", Prose),
+        Column("expected", Prose),
+        Column("message", Prose),
+        Column("raw", Prose, nullable=False),
     )
     Table(
         "fcflow_look",
         metadata,
         _key(),
-        Column("partner", String(255), primary_key=True),
-        Column("feed", String(20), primary_key=True),
+        Column("partner", Code, primary_key=True),
+        Column("feed", Code, primary_key=True),
         Column("looked_at", Instant, nullable=False),
     )
 
@@ -227,13 +288,14 @@ def _ledger_tables(metadata: MetaData) -> None:
         "fcflow_stock",
         metadata,
         _key(),
-        Column("location", String(255), primary_key=True),
-        Column("sku", String(255), primary_key=True),
-        Column("on_hand", Integer, nullable=False),
-        Column("reserved", Integer, nullable=False, default=0),
-        Column("inbound", Integer),
+        Column("location", Code, primary_key=True),
+        Column("sku", Prose, primary_key=True),
+        Column("on_hand", BigInteger, nullable=False),
+        Column("reserved", BigInteger, nullable=False, default=0),
+        Column("inbound", BigInteger),
         Column("as_of", Instant, nullable=False),
         Column("received_at", Instant, nullable=False),
+        Index("ix_fcflow_stock_sku", "namespace", "sku"),
     )
     Table(
         "fcflow_audit",
@@ -241,30 +303,32 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("sequence", _serial(), primary_key=True, autoincrement=True),
         _tenant(),
         Column("at", Instant, nullable=False),
-        Column("type", String(40), nullable=False),
-        Column("order_id", String(255)),
-        Column("fulfilment_id", String(255)),
-        Column("location", String(255)),
-        Column("actor", String(255), nullable=False),
-        Column("message", Text, nullable=False),
-        Column("data", Text, nullable=False),
-        Index("ix_fcflow_audit_order", "namespace", "order_id"),
-        Index("ix_fcflow_audit_type", "namespace", "type"),
+        Column("type", Code, nullable=False),
+        Column("order_id", Prose),
+        Column("fulfilment_id", Prose),
+        Column("location", Prose),
+        Column("actor", Prose, nullable=False),
+        Column("message", Prose, nullable=False),
+        Column("data", Prose, nullable=False),
+        Index("ix_fcflow_audit_feed", "namespace", "sequence"),
+        Index("ix_fcflow_audit_order", "namespace", "order_id", "sequence"),
+        Index("ix_fcflow_audit_type", "namespace", "type", "sequence"),
+        Index("ix_fcflow_audit_at", "namespace", "at"),
         sqlite_autoincrement=True,
     )
     Table(
         "fcflow_consumer",
         metadata,
         _key(),
-        Column("consumer", String(255), primary_key=True),
+        Column("consumer", Code, primary_key=True),
         Column("sequence", BigInteger, nullable=False),
     )
     Table(
         "fcflow_lease",
         metadata,
         _key(),
-        Column("name", String(255), primary_key=True),
-        Column("holder", String(64), nullable=False),
+        Column("name", Code, primary_key=True),
+        Column("holder", Code, nullable=False),
         Column("fence", BigInteger, nullable=False),
         Column("expires_at", Instant, nullable=False),
     )
@@ -272,16 +336,16 @@ def _ledger_tables(metadata: MetaData) -> None:
         "fcflow_counter",
         metadata,
         _key(),
-        Column("name", String(255), primary_key=True),
+        Column("name", Code, primary_key=True),
         Column("value", BigInteger, nullable=False),
     )
     Table(
         "fcflow_location",
         metadata,
         _key(),
-        Column("code", String(255), primary_key=True),
-        Column("kind", String(20), nullable=False),
-        Column("partner", String(255)),
+        Column("code", Code, primary_key=True),
+        Column("kind", Code, nullable=False),
+        Column("partner", Code),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditEvent
 from fcflow.documents import canonical_json, content_hash, from_document, to_document
+from fcflow.errors import StoreError
 from fcflow.lifecycle import Fact, Progress
 from fcflow.model import (
     Effect,
@@ -26,6 +27,7 @@ from fcflow.model import (
     Shipment,
 )
 from fcflow.stock import Picture
+from fcflow.store.engines import translated
 from fcflow.store.values import FulfilmentView, OrderView, OutboxRow, Sighting, StoredOrder
 
 __all__ = ["Transaction"]
@@ -52,28 +54,62 @@ class Transaction:
     def _own(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return table.c.namespace == self._namespace
 
+    def _execute(
+        self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]] | None = None
+    ) -> sa.CursorResult[Any]:
+        with translated():
+            return self.connection.execute(statement, rows)
+
+    def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
+        with translated():
+            return self.connection.execute(query).all()
+
+    def _value(self, query: sa.Select[Any]) -> Any:
+        with translated():
+            return self.connection.execute(query).scalar_one_or_none()
+
     def _insert(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
-            table = self._tables[name]
-            owned = "namespace" in table.c
-            self.connection.execute(
-                table.insert(), [{"namespace": self._namespace, **row} if owned else dict(row) for row in rows]
-            )
+            self._execute(self._tables[name].insert(), [{"namespace": self._namespace, **row} for row in rows])
+
+    def _insert_one(self, name: str, row: Mapping[str, Any]) -> int:
+        """Insert a row that the database numbers; returns its number."""
+        done = self._execute(self._tables[name].insert().values(namespace=self._namespace, **row))
+        [number] = done.inserted_primary_key or [None]
+        return int(number)
 
     def _update(self, name: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Update rows of equal shape in one go; *keys* name the columns that pick each row."""
+        """Update rows that are there; *keys* name the columns that pick each row. Rows of one shape go together."""
         shapes: dict[tuple[str, ...], list[Mapping[str, Any]]] = defaultdict(list)
         for row in rows:
             shapes[tuple(sorted(row))].append(row)
         table = self._tables[name]
         for shape, alike in shapes.items():
             picked = sa.and_(self._own(table), *(table.c[key] == sa.bindparam(f"k_{key}") for key in keys))
-            changes = {name: sa.bindparam(f"v_{name}") for name in shape if name not in keys}
-            bound = [{f"{'k' if name in keys else 'v'}_{name}": value for name, value in row.items()} for row in alike]
-            self.connection.execute(table.update().where(picked).values(**changes), bound)
+            changes: dict[str, Any] = {each: sa.bindparam(f"v_{each}") for each in shape if each not in keys}
+            bound = [{f"{'k' if each in keys else 'v'}_{each}": value for each, value in row.items()} for row in alike]
+            done = self._execute(table.update().where(picked).values(**changes), bound)
+            if done.rowcount != len(alike):
+                which = alike[0][keys[0]] if len(alike) == 1 else f"{len(alike) - done.rowcount} of {len(alike)}"
+                raise StoreError(f"store: {name} {which} cannot be changed: it is not there")
 
-    def _rows(self, query: sa.Select[Any]) -> Sequence[Any]:
-        return self.connection.execute(query).all()
+    def _put(self, name: str, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows, or replace those with the same keys."""
+        if not rows:
+            return
+        insert = self._dialect_insert(name)
+        changes = {each: insert.excluded[each] for each in rows[0] if each not in keys}
+        statement = insert.on_conflict_do_update(index_elements=["namespace", *keys], set_=changes)
+        self._execute(statement, [{"namespace": self._namespace, **row} for row in rows])
+
+    def _dialect_insert(self, name: str) -> Any:
+        if self.connection.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+            return postgresql_insert(self._tables[name])
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        return sqlite_insert(self._tables[name])
 
     # ---------------------------------------------------------------- orders
 
@@ -121,11 +157,20 @@ class Transaction:
                 picked.append(fulfilment.c.state != FulfilmentState.CANCELLED.value)
             query = query.where(sa.exists().where(*picked))
         if needs_person is not None:
-            parked = fulfilment.c.parked.is_not(None) | (fulfilment.c.state == FulfilmentState.UNCLEAR.value)
-            awaited = order.c.needs_person.is_not(None) | sa.exists().where(*joined, parked)
-            query = query.where(awaited if needs_person else ~awaited)
+            awaiting = order.c.order_id.in_(self._awaiting_a_person())
+            query = query.where(awaiting if needs_person else ~awaiting)
         query = query.order_by(order.c.added_at, order.c.order_id).offset(offset)
         return [row[0] for row in self._rows(query if limit is None else query.limit(limit))]
+
+    def _awaiting_a_person(self) -> sa.CompoundSelect[Any]:
+        """As `OrderView.needs_person` has it; three short looks into an index each."""
+        order, fulfilment = self._tables["order"], self._tables["fulfilment"]
+        unclear = fulfilment.c.state == FulfilmentState.UNCLEAR.value
+        return sa.union(
+            sa.select(order.c.order_id).where(self._own(order), order.c.needs_person.is_not(None)),
+            sa.select(fulfilment.c.order_id).where(self._own(fulfilment), fulfilment.c.parked.is_not(None)),
+            sa.select(fulfilment.c.order_id).where(self._own(fulfilment), unclear),
+        )
 
     def orders(self, order_ids: Iterable[str]) -> list[OrderView]:
         """The orders with these ids, with their fulfilment orders, in the order asked for; unknown ids are left out."""
@@ -188,7 +233,7 @@ class Transaction:
         states: Collection[FulfilmentState] | None = None,
         location: str | None = None,
     ) -> list[FulfilmentView]:
-        """Fulfilment orders, oldest first."""
+        """Fulfilment orders, oldest first, without their parcels."""
         table = self._tables["fulfilment"]
         query = sa.select(table).where(self._own(table))
         if partner is not None:
@@ -203,7 +248,7 @@ class Transaction:
         for chunk in chunks:
             picked = query if chunk is None else query.where(table.c.fulfilment_id.in_(chunk))
             found += [_fulfilment_view(row, ()) for row in self._rows(picked)]
-        return found
+        return sorted(found, key=lambda view: (view.created_at, view.fulfilment_id))
 
     def fulfilment_counts(self) -> dict[tuple[str, str], int]:
         """Fulfilment orders by location and state."""
@@ -232,7 +277,7 @@ class Transaction:
             table.c.created_at >= since,
             table.c.state != FulfilmentState.CANCELLED.value,
         )
-        return int(self.connection.execute(query).scalar_one())
+        return int(self._value(query))
 
     # ---------------------------------------------------------------- facts and shipments
 
@@ -302,12 +347,10 @@ class Transaction:
 
     def add_delivery(self, row: Mapping[str, Any], fulfilment_ids: Sequence[str]) -> int:
         """Put one delivery into the outbox; returns its id."""
-        table = self._tables["outbox"]
-        done = self.connection.execute(table.insert().values(namespace=self._namespace, **row))
-        [outbox_id] = done.inserted_primary_key or [None]
+        outbox_id = self._insert_one("outbox", row)
         items = [{"outbox_id": outbox_id, "fulfilment_id": each} for each in dict.fromkeys(fulfilment_ids)]
         self._insert("outbox_item", items)
-        return int(outbox_id)
+        return outbox_id
 
     def update_delivery(self, outbox_id: int, **changes: Any) -> None:
         """Change one row of the outbox."""
@@ -340,7 +383,7 @@ class Transaction:
         table = self._tables["outbox_item"]
         found: dict[int, list[str]] = defaultdict(list)
         for chunk in _chunks(outbox_ids):
-            for row in self._rows(sa.select(table).where(table.c.outbox_id.in_(chunk))):
+            for row in self._rows(sa.select(table).where(self._own(table), table.c.outbox_id.in_(chunk))):
                 found[row.outbox_id].append(row.fulfilment_id)
         return {outbox_id: tuple(sorted(listed)) for outbox_id, listed in found.items()}
 
@@ -348,7 +391,7 @@ class Transaction:
         """The exact bytes of one delivery, or ``None``."""
         table = self._tables["outbox"]
         query = sa.select(table.c.content).where(self._own(table), table.c.outbox_id == outbox_id)
-        content = self.connection.execute(query).scalar_one_or_none()
+        content = self._value(query)
         return None if content is None else bytes(content)
 
     def deliveries_with(self, fulfilment_ids: Collection[str]) -> list[OutboxRow]:
@@ -356,18 +399,17 @@ class Transaction:
         table = self._tables["outbox_item"]
         ids: set[int] = set()
         for chunk in _chunks(fulfilment_ids):
-            ids.update(r[0] for r in self._rows(sa.select(table.c.outbox_id).where(table.c.fulfilment_id.in_(chunk))))
-        return self.deliveries(ids=ids) if ids else []
+            query = sa.select(table.c.outbox_id).where(self._own(table), table.c.fulfilment_id.in_(chunk))
+            ids.update(row[0] for row in self._rows(query))
+        return [row for chunk in _chunks(sorted(ids)) for row in self.deliveries(ids=chunk)]
 
     # ---------------------------------------------------------------- what was taken in
 
     def add_sighting(self, row: Mapping[str, Any], problems: Sequence[Problem]) -> int:
         """Keep what was taken in, with its content and bad records; returns its id."""
-        table = self._tables["sighting"]
-        done = self.connection.execute(table.insert().values(namespace=self._namespace, **row))
-        [sighting_id] = done.inserted_primary_key or [None]
-        self._insert("problem", [_problem_row(int(sighting_id), n, each) for n, each in enumerate(problems)])
-        return int(sighting_id)
+        sighting_id = self._insert_one("sighting", row)
+        self._insert("problem", [_problem_row(sighting_id, n, each) for n, each in enumerate(problems)])
+        return sighting_id
 
     def settle_sighting(self, sighting_id: int) -> None:
         """Note that it was archived, deleted or left."""
@@ -395,24 +437,25 @@ class Transaction:
         """The exact bytes that were taken in, or ``None``."""
         table = self._tables["sighting"]
         query = sa.select(table.c.content).where(self._own(table), table.c.sighting_id == sighting_id)
-        content = self.connection.execute(query).scalar_one_or_none()
+        content = self._value(query)
         return None if content is None else bytes(content)
 
     def problems(self, sighting_id: int) -> list[Problem]:
         """The bad records of what was taken in."""
         table = self._tables["problem"]
-        query = sa.select(table).where(table.c.sighting_id == sighting_id).order_by(table.c.position)
+        query = sa.select(table).where(self._own(table), table.c.sighting_id == sighting_id).order_by(table.c.position)
         return [_problem(row) for row in self._rows(query)]
 
     def looked_at(self, partner: str, feed: str) -> datetime | None:
         """When a feed was last looked at with success."""
         table = self._tables["look"]
         key = self._own(table) & (table.c.partner == partner) & (table.c.feed == feed)
-        return self.connection.execute(sa.select(table.c.looked_at).where(key)).scalar_one_or_none()
+        looked_at: datetime | None = self._value(sa.select(table.c.looked_at).where(key))
+        return looked_at
 
     def mark_look(self, partner: str, feed: str, at: datetime) -> None:
         """Note a look that succeeded."""
-        self._put("look", {"partner": partner, "feed": feed}, {"looked_at": at})
+        self._put("look", ["partner", "feed"], [{"partner": partner, "feed": feed, "looked_at": at}])
 
     # ---------------------------------------------------------------- stock
 
@@ -428,16 +471,7 @@ class Transaction:
 
     def put_pictures(self, pictures: Iterable[Picture]) -> None:
         """Replace what was known of each (location, SKU)."""
-        rows = [_picture_row(picture) for picture in pictures]
-        for location in {row["location"] for row in rows}:
-            self._put_location([row for row in rows if row["location"] == location], location)
-
-    def _put_location(self, rows: list[dict[str, Any]], location: str) -> None:
-        table = self._tables["stock"]
-        query = sa.select(table.c.sku).where(self._own(table), table.c.location == location)
-        known = {row[0] for row in self._rows(query)}
-        self._update("stock", ["location", "sku"], [row for row in rows if row["sku"] in known])
-        self._insert("stock", [row for row in rows if row["sku"] not in known])
+        self._put("stock", ["location", "sku"], [_picture_row(picture) for picture in pictures])
 
     # ---------------------------------------------------------------- audit trail
 
@@ -472,12 +506,12 @@ class Transaction:
         """The last sequence that *consumer* acknowledged; 0 at the beginning."""
         table = self._tables["consumer"]
         key = self._own(table) & (table.c.consumer == consumer)
-        return int(self.connection.execute(sa.select(table.c.sequence).where(key)).scalar_one_or_none() or 0)
+        return int(self._value(sa.select(table.c.sequence).where(key)) or 0)
 
     def acknowledge(self, consumer: str, sequence: int) -> None:
         """Move *consumer* on; never back."""
         if sequence > self.consumer_position(consumer):
-            self._put("consumer", {"consumer": consumer}, {"sequence": sequence})
+            self._put("consumer", ["consumer"], [{"consumer": consumer, "sequence": sequence}])
 
     # ---------------------------------------------------------------- small things
 
@@ -485,8 +519,8 @@ class Transaction:
         """The next number of this name: 1, 2, 3, ...; rolled back with the transaction."""
         table = self._tables["counter"]
         key = self._own(table) & (table.c.name == name)
-        value = int(self.connection.execute(sa.select(table.c.value).where(key)).scalar_one_or_none() or 0) + 1
-        self._put("counter", {"name": name}, {"value": value})
+        value = int(self._value(sa.select(table.c.value).where(key)) or 0) + 1
+        self._put("counter", ["name"], [{"name": name, "value": value}])
         return value
 
     def locations(self) -> dict[str, tuple[str, str | None]]:
@@ -496,13 +530,8 @@ class Transaction:
 
     def put_location(self, location: Location) -> None:
         """Remember a location's kind and partner."""
-        self._put("location", {"code": location.code}, {"kind": location.kind.value, "partner": location.partner})
-
-    def _put(self, name: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        table = self._tables[name]
-        picked = sa.and_(self._own(table), *(table.c[column] == value for column, value in key.items()))
-        if self.connection.execute(table.update().where(picked).values(**values)).rowcount == 0:
-            self._insert(name, [{**key, **values}])
+        row = {"code": location.code, "kind": location.kind.value, "partner": location.partner}
+        self._put("location", ["code"], [row])
 
 
 # ------------------------------------------------------------------ rows to values and back
@@ -652,7 +681,7 @@ def _audit_row(event: AuditEvent) -> dict[str, Any]:
         "location": event.location,
         "actor": event.actor,
         "message": event.message,
-        "data": canonical_json(dict(event.data)),
+        "data": canonical_json(to_document(event.data)),
     }
 
 
