@@ -228,12 +228,13 @@ class ConditionParser:
         if name not in OPERATORS:
             self._faults.add(path, "unknown operator", found=name, expected=nearest(name, fitting) or _one_of(fitting))
             return None
+        if field.always and name in ("exists", "absent"):
+            self._faults.add(path, f"{field.name} is never absent", found=name)
+            return None
         if name not in fitting:
             message = f"does not fit {field.name}, which is {_A[field.type]}"
             self._faults.add(path, message, found=name, expected=_one_of(fitting))
             return None
-        if field.always and name in ("exists", "absent"):
-            self._faults.add(path, f"{field.name} is never absent", found=name)
         return OPERATORS[name]
 
     def _value_stands(self, operator: Operator, raw: dict[str, Any], path: Path) -> bool:

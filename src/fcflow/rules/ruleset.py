@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -351,17 +351,27 @@ class RuleSet:
         """
         return next(self._walk(self._needs.facts(order, view, now)))
 
-    def decisions(self, order: Order, view: View | None = None, now: datetime | None = None) -> Iterator[Decision]:
+    def decisions(
+        self,
+        order: Order,
+        view: View | None = None,
+        now: datetime | None = None,
+        *,
+        lifted: Collection[str] = (),
+    ) -> Iterator[Decision]:
         """
         Lazily, what comes next if the first decision cannot be met; ``otherwise`` comes last.
 
         Only an allocation whose ``if_short`` is ``next_rule`` is followed by another decision. Asking on passes its
         rule over, and that rule's own effects fall away.
 
+        Args:
+            lifted: Rules whose hold a person lifted from this order: they hold it no more, their effects stay.
+
         Raises:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
-        return self._walk(self._needs.facts(order, view, now))
+        return self._walk(self._needs.facts(order, view, now), lifted)
 
     def decide_many(
         self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
@@ -374,10 +384,10 @@ class RuleSet:
             if each.matches(facts):
                 yield each.rule
 
-    def _walk(self, facts: Facts) -> Iterator[Decision]:
+    def _walk(self, facts: Facts, lifted: Collection[str] = ()) -> Iterator[Decision]:
         effects: tuple[Effect, ...] = ()
         for rule in self._matching(facts):
-            if rule.decision is None:
+            if rule.decision is None or (rule.decision.action == "hold" and rule.id in lifted):
                 effects += rule.effects
                 continue
             yield evolve(rule.decision, effects=effects + rule.effects)
