@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,12 +21,12 @@ from immutabledict import immutabledict
 
 from fcflow._config_build import Loader
 from fcflow._schema import PlacedFaults
-from fcflow.errors import ConfigError
+from fcflow.errors import ConfigError, FcflowError
 from fcflow.model import Feed, Location, Partner
 from fcflow.plugins import Plugins, collect_plugins, endpoint_of, load_plugins
 from fcflow.rules import source as json_source
 from fcflow.rules.faults import Faults
-from fcflow.transports.base import Endpoint
+from fcflow.transports.base import Endpoint, Finding
 
 if TYPE_CHECKING:
     from fcflow.formats import Layout
@@ -95,6 +95,37 @@ class Config:
     def locations_of(self, partner: str) -> tuple[Location, ...]:
         """The locations that *partner* runs, in the order of the document."""
         return tuple(location for location in self.locations.values() if location.partner == partner)
+
+    def check(self) -> list[Finding]:
+        """
+        What is not a fault, but will stop work: secrets that stand for nothing, locations that never get stock.
+
+        Nothing is connected to; secrets are looked up and thrown away.
+        """
+        return [*self._missing_secrets(), *self._without_stock()]
+
+    def _missing_secrets(self) -> Iterator[Finding]:
+        wanted = [
+            (f"partner {code}: secret {name}", reference)
+            for code, partner in self.partners.items()
+            for connection in partner.connections.values()
+            for name, reference in connection.secrets.items()
+        ]
+        for what, reference in [*wanted, *([("store", self.store_password)] if self.store_password else [])]:
+            try:
+                self.plugins.resolve_secret(reference, self.base)
+            except FcflowError as error:
+                yield Finding(level="error", code=error.code, message=f"{what}: {error}")
+
+    def _without_stock(self) -> Iterator[Finding]:
+        for location in self.locations.values():
+            partner = self.partners.get(location.partner or "")
+            if location.stock.tracked and partner is not None and partner.stock is None:
+                said = (
+                    f"location {location.code} tracks stock, but partner {partner.code} has no stock feed: nothing can"
+                )
+                untracked = 'be allocated to it; give it one, or say "stock": {"tracked": false}'
+                yield Finding(level="warning", code="config.no_stock", message=f"{said} {untracked}")
 
     def store_address(self) -> str:
         """

@@ -1,0 +1,42 @@
+"""``fcflow check``: is everything as it should be, before a partner is touched."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fcflow.cli.exit_codes import ExitCode
+from fcflow.cli.output import table
+from fcflow.cli.session import Session, command
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Put ``check`` into *app*."""
+    command(app, "check")(check)
+
+
+def check(
+    session: Session,
+    connect: Annotated[bool, typer.Option("--connect", help="Try each way in, without changing anything.")] = False,
+) -> ExitCode:
+    """Check configuration, rules, layouts and store; with `--connect` every connection too."""
+    config = session.config
+    with session.synchronizer() as synchronizer:
+        findings = [*config.check(), *synchronizer.check(connect=connect)]
+    rows = [{"level": finding.level, "finding": finding.message} for finding in findings]
+    rules = config.rule_set()
+    counts = {
+        "config": config.source,
+        "partners": len(config.partners),
+        "locations": len(config.locations),
+        "rules": len(rules.rules) if rules is not None else 0,
+    }
+    said = f"{config.source}: {counts['partners']} partners, {counts['locations']} locations, {counts['rules']} rules"
+    session.show({**counts, "findings": findings}, table(said, rows, empty="no faults"))
+    errors = [finding for finding in findings if finding.level == "error"]
+    if not errors:
+        return ExitCode.FINE
+    return ExitCode.PARTNER if all(each.code.startswith("transport") for each in errors) else ExitCode.INVALID

@@ -1,0 +1,73 @@
+"""``fcflow layout``: which layouts there are, and what one makes of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fcflow.cli.exit_codes import ExitCode
+from fcflow.cli.output import table
+from fcflow.cli.session import Session, command
+from fcflow.documents import to_document
+from fcflow.errors import FormatError
+
+__all__ = ["app"]
+
+app = typer.Typer(name="layout", help="See which layouts there are, and try one on a file.", no_args_is_help=True)
+
+
+@command(app, "list")
+def list_layouts(session: Session) -> None:
+    """List the built-in layouts, and those of the configuration where there is one."""
+    from fcflow.formats import builtin_layouts, load_layout
+
+    rows = [{"layout": name, "kind": load_layout(name).kind, "used by": None} for name in builtin_layouts()]
+    if session.path.exists():
+        rows += [
+            {"layout": feed.layout, "kind": session.config.layout(feed).kind, "used by": f"{code} {feed.kind.value}"}
+            for code, partner in session.config.partners.items()
+            for feed in partner.feeds
+        ]
+    session.show(rows, table("layouts", rows))
+
+
+@command(app, "test")
+def try_layout(
+    session: Session,
+    layout: Annotated[str, typer.Argument(help="Name of a built-in layout, or path of a layout.")],
+    file: Annotated[Path, typer.Argument(help="A file to read with it.")],
+    limit: Annotated[int, typer.Option(min=1, help="Records to show at most.")] = 20,
+) -> ExitCode:
+    """Read a file with a layout: the records it gives, and every row that is wrong, with line and column."""
+    from fcflow.formats import load_layout
+
+    loaded = load_layout(layout)
+    try:
+        payload = file.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{file} cannot be read: {error.strerror}") from None
+    records, problems = loaded.read(payload)
+    documents = [{"line": record.line, **to_document(record.value)} for record in records]
+    rows = [_flat(document) for document in documents[:limit]]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    said = f"{len(records)} records, {len(problems)} problems"
+    session.show(
+        {"kind": loaded.kind, "records": documents, "problems": [str(problem) for problem in problems]},
+        table(said, [{name: row.get(name) for name in columns} for row in rows]),
+        *([table("problems", [{"problem": str(problem)} for problem in problems])] if problems else []),
+    )
+    return ExitCode.NEEDS_PERSON if problems else ExitCode.FINE
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": each for key, each in _flat(value).items()}
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            flat[name] = "; ".join(" ".join(map(str, each.values())) for each in value)
+        else:
+            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return flat

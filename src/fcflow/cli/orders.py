@@ -1,0 +1,243 @@
+"""``fcflow orders``: bring orders in, look at them, and change what happens to them by hand."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from fcflow.cli.exit_codes import ExitCode
+from fcflow.cli.output import clean, print_json, table
+from fcflow.cli.session import Session, command
+from fcflow.cli.shapes import explanation_document, facts, fulfilment_document, order_document, order_row
+from fcflow.errors import Fault, OrderError
+from fcflow.model import FulfilmentState, Order, OrderState, Problem
+
+__all__ = ["app"]
+
+app = typer.Typer(name="orders", help="Bring orders in, look at them, move them by hand.", no_args_is_help=True)
+
+Ids = Annotated[list[str], typer.Argument(metavar="ORDER...", help="Order ids.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit trail.", show_default=False)]
+States = [*(state.value for state in OrderState), *(state.value for state in FulfilmentState)]
+
+
+@command(app, "import")
+def import_orders(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="Orders: JSON (a list), JSON lines, or what the layout reads.")],
+    layout: Annotated[
+        str | None, typer.Option(help="Layout that reads the file, such as `shopify-orders`; default: fcflow's JSON.")
+    ] = None,
+    location: Annotated[str | None, typer.Option(help="Put them straight into this location.")] = None,
+    fulfilled_elsewhere: Annotated[
+        bool, typer.Option("--fulfilled-elsewhere", help="The location has them already: follow them, never send them.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Import the good orders where others have faults.")
+    ] = False,
+) -> ExitCode:
+    """
+    Import orders from a file.
+
+    Where one order has a fault none is imported, unless `--skip-bad` is given. Importing the same file again changes
+    nothing.
+    """
+    orders, problems = read_orders(session, file, layout)
+    if problems and not skip_bad:
+        raise OrderError(str(file), [_fault(problem) for problem in problems])
+    with session.synchronizer() as sync:
+        report = sync.add_orders(orders, location=location, fulfilled_elsewhere=fulfilled_elsewhere)
+    counts = {name: len(getattr(report, name)) for name in ("added", "unchanged", "amended", "refused")}
+    said = ", ".join(f"{count} {name}" for name, count in counts.items())
+    bad = [{"what": "not imported", "why": str(problem)} for problem in problems]
+    bad += [{"what": name, "why": why} for name, why in report.refused.items()]
+    document = {**_lists(report), "problems": [str(problem) for problem in problems]}
+    session.show(document, Text(said), *([table("", bad)] if bad else []))
+    return ExitCode.NEEDS_PERSON if bad else ExitCode.FINE
+
+
+def _lists(report: Any) -> dict[str, Any]:
+    return {name: getattr(report, name) for name in ("added", "unchanged", "amended", "refused")}
+
+
+def read_orders(session: Session, file: Path, layout: str | None) -> tuple[list[Order], list[Problem]]:
+    """The orders of *file*, and what could not be read."""
+    try:
+        payload = file.read_bytes()
+    except OSError as error:
+        raise OrderError(str(file), [Fault(f"cannot be read: {error.strerror}")]) from None
+    if layout is None:
+        return _read_json(file, payload), []
+    from fcflow.formats import load_layout
+
+    loaded = load_layout(layout, base=session.path.absolute().parent)
+    records, problems = loaded.read(payload)
+    wrong = next((record for record in records if not isinstance(record.value, Order)), None)
+    if wrong is not None:
+        raise OrderError(str(file), [Fault("the layout does not read orders", found=layout, expected="kind orders")])
+    return [record.value for record in records], problems
+
+
+def _read_json(file: Path, payload: bytes) -> list[Order]:
+    from fcflow.documents import orders_from_documents
+
+    try:
+        text = payload.decode("utf-8-sig")
+        if text.lstrip().startswith("["):
+            documents = json_module.loads(text)
+        else:
+            documents = [_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise OrderError(str(file), [Fault(f"byte {error.start} is not UTF-8")]) from None
+    except json_module.JSONDecodeError as error:
+        fault = Fault(f"not JSON: {error.msg}", line=error.lineno, column=error.colno)
+        raise OrderError(str(file), [fault]) from None
+    return orders_from_documents(documents, source=str(file))
+
+
+def _line(number: int, line: str) -> Any:
+    try:
+        return json_module.loads(line)
+    except json_module.JSONDecodeError as error:
+        raise json_module.JSONDecodeError(error.msg, "\n" * (number - 1) + line, number - 1 + error.pos) from None
+
+
+def _fault(problem: Problem) -> Fault:
+    return Fault(
+        problem.message or "",
+        path=problem.field or "",
+        line=problem.line,
+        column=problem.column,
+        found=problem.found,
+        expected=problem.expected,
+    )
+
+
+@command(app, "list")
+def list_orders(
+    session: Session,
+    location: Annotated[str | None, typer.Option("--location", "-l", help="Only those at this location.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", "-s", help=f"Only those in this state: {', '.join(States)}.")
+    ] = None,
+    partner: Annotated[str | None, typer.Option("--partner", "-p", help="Only those at this partner.")] = None,
+    needs_person: Annotated[bool, typer.Option("--needs-person", help="Only those that await a person.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="Rows to skip.")] = 0,
+) -> None:
+    """List orders, filtered by location and state."""
+    if state is not None and state not in States:
+        raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(States)}")
+    with session.synchronizer() as sync:
+        views = sync.orders(
+            location=location,
+            state=state,
+            partner=partner,
+            needs_person=needs_person or None,
+            limit=limit,
+            offset=offset,
+        )
+    session.show([order_document(view) for view in views], table("orders", [order_row(view) for view in views]))
+
+
+@command(app, "show")
+def show(session: Session, order: Annotated[str, typer.Argument(help="Order id.")]) -> None:
+    """Show one order: what was bought, how far it got, and what each location does with it."""
+    with session.synchronizer() as sync:
+        view = sync.order(order)
+    document = order_document(view)
+    lines = [
+        {"line": line.line_id, "SKU": line.sku, "quantity": line.quantity, "title": line.title}
+        for line in view.order.lines
+    ]
+    session.show(
+        document,
+        table(f"order {order}", facts(document)),
+        table("lines", lines),
+        table("ships to", facts(document["order"].get("ship_to", {}))),
+        *(
+            table(f"fulfilment order {each.fulfilment_id}", facts(fulfilment_document(each)))
+            for each in view.fulfilments
+        ),
+        *(table("shipments", _parcels(view)) for _ in [0] if _parcels(view)),
+    )
+
+
+def _parcels(view: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "fulfilment order": each.fulfilment_id,
+            "carrier": parcel.carrier,
+            "service": parcel.service,
+            "tracking": ", ".join(parcel.tracking_numbers),
+            "shipped": parcel.shipped_at,
+        }
+        for each in view.fulfilments
+        for parcel in each.shipments
+    ]
+
+
+@command(app, "move")
+def move(
+    session: Session,
+    orders: Ids,
+    to: Annotated[str, typer.Option("--to", help="Code of the location.", show_default=False)],
+    override: Annotated[
+        str | None, typer.Option(help="Move it although the partner has it: the reason, kept in the audit trail.")
+    ] = None,
+) -> ExitCode:
+    """Move orders to a location by hand; rules leave them there until they are released."""
+    with session.synchronizer() as sync:
+        return session.show_change(sync.move(orders, to, override=override, actor="person"), f"moved to {to}")
+
+
+@command(app, "hold")
+def hold(session: Session, orders: Ids, reason: Reason) -> ExitCode:
+    """Hold orders back: they are not allocated until they are released."""
+    with session.synchronizer() as sync:
+        return session.show_change(sync.hold(orders, reason, actor="person"), "held")
+
+
+@command(app, "release")
+def release(session: Session, orders: Ids) -> ExitCode:
+    """Release orders: from hold, from where they were moved by hand, from being given up."""
+    with session.synchronizer() as sync:
+        return session.show_change(sync.release(orders, actor="person"), "released")
+
+
+@command(app, "cancel")
+def cancel(session: Session, orders: Ids, reason: Reason) -> ExitCode:
+    """Cancel orders: at once before they were sent, afterwards as a request that awaits the partner."""
+    with session.synchronizer() as sync:
+        return session.show_change(sync.cancel(orders, reason, actor="person"), "cancelled")
+
+
+@command(app, "mark-shipped")
+def mark_shipped(
+    session: Session,
+    fulfilments: Annotated[list[str], typer.Argument(metavar="FULFILMENT...", help="Fulfilment order ids.")],
+    carrier: Annotated[str | None, typer.Option(help="Who carries it.")] = None,
+    service: Annotated[str | None, typer.Option(help="The carrier's service.")] = None,
+    tracking: Annotated[list[str] | None, typer.Option(help="A tracking number; may stand several times.")] = None,
+) -> ExitCode:
+    """Record that a location shipped, where no status will come."""
+    with session.synchronizer() as sync:
+        report = sync.mark_shipped(
+            fulfilments, carrier=carrier, service=service, tracking_numbers=tuple(tracking or ()), actor="person"
+        )
+    return session.show_change(report, "shipped")
+
+
+@command(app, "explain")
+def explain(session: Session, order: Annotated[str, typer.Argument(help="Order id.")]) -> None:
+    """Explain what the rules make of an order now: every rule's verdict, and why each location does or does not win."""
+    with session.synchronizer() as sync:
+        explanation = sync.explain(order)
+    if session.as_json:
+        print_json(explanation_document(explanation))
+        return
+    session.show(None, *(Text(clean(line)) for line in str(explanation).splitlines()))

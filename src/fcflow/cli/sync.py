@@ -1,0 +1,186 @@
+"""``fcflow sync`` and ``fcflow plan``: run all phases or one, once or again and again, or see what would happen."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from fcflow.cli.exit_codes import ExitCode, code_of_run
+from fcflow.cli.output import clean, print_json, table
+from fcflow.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from fcflow.reports import Plan as PlanReport
+    from fcflow.reports import PlannedDelivery, RunReport
+    from fcflow.synchronizer import Synchronizer
+
+__all__ = ["register"]
+
+Partners = Annotated[
+    list[str] | None, typer.Option("--partner", "-p", help="Only this partner; may stand several times.")
+]
+
+
+class Phase(StrEnum):
+    """What ``--phase`` names."""
+
+    STATUSES = "statuses"
+    STOCK = "stock"
+    ALLOCATE = "allocate"
+    SEND = "send"
+
+
+def register(app: typer.Typer) -> None:
+    """Put ``sync`` and ``plan`` into *app*."""
+    command(app, "sync")(sync)
+    command(app, "plan")(plan)
+
+
+def sync(
+    session: Session,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen; change nothing anywhere.")
+    ] = False,
+    partner: Partners = None,
+    phase: Annotated[Phase | None, typer.Option(help="Only this phase.")] = None,
+    watch: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.1, help="Again and again, with this pause between runs.")
+    ] = None,
+) -> ExitCode:
+    """
+    Synchronise: receive statuses and stock, allocate, send.
+
+    With `--watch` it goes on until it is interrupted (or told to end: SIGTERM), and a run that has begun is finished.
+    """
+    if dry_run:
+        return plan(session, partner)
+    _known(session, partner)
+    if watch is None:
+        with session.synchronizer(progress=True) as synchronizer:
+            return _once(session, synchronizer, partner, phase, compact=False)
+    return _watch(session, partner, phase, watch)
+
+
+def _watch(session: Session, partner: list[str] | None, phase: Phase | None, pause_s: float) -> ExitCode:
+    code = ExitCode.FINE
+    with session.synchronizer(progress=True) as synchronizer, _until_told() as told:
+        while True:
+            code = _once(session, synchronizer, partner, phase, compact=True)
+            if told.wait(pause_s):
+                return code
+
+
+@contextmanager
+def _until_told() -> Iterator[Event]:
+    """An event that SIGINT and SIGTERM set, so that a run is never cut in the middle."""
+    told = Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in signals}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _once(
+    session: Session, synchronizer: Synchronizer, partner: list[str] | None, phase: Phase | None, *, compact: bool
+) -> ExitCode:
+    report = _phase(synchronizer, partner, phase)()
+    if session.as_json:
+        print_json(report.as_dict(), compact=compact)
+    else:
+        session.show(None, *_report(report))
+    return code_of_run(report)
+
+
+def _phase(synchronizer: Synchronizer, partner: list[str] | None, phase: Phase | None) -> Callable[[], RunReport]:
+    calls: dict[Phase | None, Callable[[], RunReport]] = {
+        None: lambda: synchronizer.run(partners=partner or None),
+        Phase.STATUSES: lambda: synchronizer.receive_statuses(partners=partner or None),
+        Phase.STOCK: lambda: synchronizer.receive_stock(partners=partner or None),
+        Phase.ALLOCATE: synchronizer.allocate,
+        Phase.SEND: lambda: synchronizer.send_orders(partners=partner or None),
+    }
+    return calls[phase]
+
+
+def _known(session: Session, partner: list[str] | None) -> None:
+    for code in partner or ():
+        if code not in session.config.partners:
+            raise typer.BadParameter(f"there is no partner {code!r}; there are {', '.join(session.config.partners)}")
+
+
+def _report(report: RunReport) -> list[RenderableType]:
+    shown: list[RenderableType] = []
+    if report.allocation is not None:
+        rows = [{"location": code, "allocated": len(ids)} for code, ids in sorted(report.allocation.allocated.items())]
+        rest = ("held", "backordered", "kept")
+        rows += [{"location": f"({name})", "allocated": len(getattr(report.allocation, name))} for name in rest]
+        shown.append(table("allocated", [row for row in rows if row["allocated"]]))
+    if report.partners:
+        shown.append(table("partners", report.rows()))
+    shown += [
+        Text(clean(f"{code}: {failed.phase} failed: {failed.message}"), "red") for code, failed in report.failures
+    ]
+    shown += [Text(clean(problem), "yellow") for problem in report.problems]
+    if report.needs_person:
+        shown.append(Text(f"{report.needs_person} orders need a person: fcflow orders list --needs-person", "yellow"))
+    return shown
+
+
+# ------------------------------------------------------------------ plan
+
+
+def plan(
+    session: Session,
+    partner: Partners = None,
+    show_bytes: Annotated[bool, typer.Option("--bytes", help="Show the exact content of each delivery.")] = False,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write each delivery into this folder, byte for byte.")
+    ] = None,
+) -> ExitCode:
+    """Show all that a synchronisation would do now, down to the bytes; nothing is changed anywhere."""
+    _known(session, partner)
+    with session.synchronizer(progress=True) as synchronizer:
+        planned = synchronizer.plan(partners=partner or None)
+    if write is not None:
+        _write(planned, write)
+    session.show(planned.as_dict(), *_planned(planned, show_bytes=show_bytes))
+    return code_of_run(planned.report)
+
+
+def _planned(planned: PlanReport, *, show_bytes: bool) -> list[RenderableType]:
+    deliveries = [
+        {"partner": d.partner, "name": d.name, "to": d.target, "bytes": len(d.content), "orders": len(d.fulfilment_ids)}
+        for d in planned.deliveries
+    ]
+    changes: list[dict[str, Any]] = [
+        {"order": c.fulfilment_id or c.order_id, "what": c.what, "before": c.before, "after": c.after}
+        for c in planned.changes
+    ]
+    shown: list[RenderableType] = [table("would be sent", deliveries), table("would change", changes)]
+    for delivery in planned.deliveries if show_bytes else ():
+        shown += [Text(f"--- {delivery.name}", "bold"), *_content(delivery)]
+    return shown
+
+
+def _content(delivery: PlannedDelivery) -> list[Text]:
+    text = delivery.content.decode("utf-8", "backslashreplace")
+    return [Text(line.rstrip("\r").replace("\x1b", "\\x1b")) for line in text.split("\n")]
+
+
+def _write(planned: PlanReport, folder: Path) -> None:
+    for delivery in planned.deliveries:
+        place = folder / delivery.partner
+        place.mkdir(parents=True, exist_ok=True)
+        (place / Path(delivery.name).name).write_bytes(delivery.content)
