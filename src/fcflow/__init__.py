@@ -84,9 +84,10 @@ if TYPE_CHECKING:
         View,
         WorkingCalendar,
     )
+    from fcflow.reports import Plan, RunReport
     from fcflow.rules import RuleSet, load_rules
     from fcflow.store import Store
-    from fcflow.synchronizer import Plan, RunReport, Synchronizer
+    from fcflow.synchronizer import Synchronizer
     from fcflow.transports import Transport, TransportType
 
 __all__ = [
@@ -178,9 +179,9 @@ if not TYPE_CHECKING:  # a type checker that sees __getattr__ would take any mis
         "Config": "config",
         "Fault": "errors",
         "Layout": "formats",
-        "Plan": "synchronizer",
+        "Plan": "reports",
         "RuleSet": "rules",
-        "RunReport": "synchronizer",
+        "RunReport": "reports",
         "Store": "store",
         "Synchronizer": "synchronizer",
         "Transport": "transports",
