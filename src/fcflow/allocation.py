@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
@@ -42,6 +42,7 @@ __all__ = [
     "Routing",
     "StrategyType",
     "available_now",
+    "day_began",
     "place",
     "route",
     "working_day",
@@ -528,6 +529,7 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
+@lru_cache(maxsize=1024)
 def working_day(calendar: WorkingCalendar, now: datetime) -> date | None:
     """
     The working day that orders allocated at *now* belong to.
@@ -544,7 +546,29 @@ def working_day(calendar: WorkingCalendar, now: datetime) -> date | None:
     local = now.astimezone(_zone(calendar.zone))
     late = calendar.cut_off is not None and local.time() > calendar.cut_off
     days = (local.date() + timedelta(days=ahead) for ahead in range(1 if late else 0, 367))
-    return next((day for day in days if day.isoweekday() in calendar.days and day not in calendar.holidays), None)
+    return next((day for day in days if _works(calendar, day)), None)
+
+
+def day_began(calendar: WorkingCalendar, now: datetime) -> datetime:
+    """
+    The instant after which orders belong to the same working day as one allocated at *now*; it itself does not.
+
+    That is the cut-off of the working day before, or its last midnight where there is no cut-off, in UTC. What was
+    allocated since then counts against a location's capacity.
+
+    Example:
+        >>> from datetime import UTC, time
+        >>> weekdays = WorkingCalendar(days=(1, 2, 3, 4, 5), cut_off=time(14))
+        >>> day_began(weekdays, datetime(2026, 3, 8, 9, tzinfo=UTC)).isoformat()
+        '2026-03-06T14:00:00+00:00'
+    """
+    zone = _zone(calendar.zone)
+    today = now.astimezone(zone).date()
+    belongs_to = working_day(calendar, now) or today
+    earlier = (belongs_to - timedelta(days=back) for back in range(1, 367))
+    before = next((day for day in earlier if _works(calendar, day)), today - timedelta(days=367))
+    ends = datetime.combine(before, calendar.cut_off or time.max, tzinfo=zone)
+    return ends.astimezone(UTC)
 
 
 def available_now(location: Location, now: datetime) -> bool:
@@ -552,11 +576,19 @@ def available_now(location: Location, now: datetime) -> bool:
     return working_day(location.calendar, now) == now.astimezone(_zone(location.calendar.zone)).date()
 
 
+@lru_cache(maxsize=1024)
+def _next_day(calendar: WorkingCalendar, now: datetime) -> str:
+    day = working_day(calendar, now)
+    today = now.astimezone(_zone(calendar.zone)).date()
+    return "" if day is None or day == today else f"; an order now belongs to {day.isoformat()}"
+
+
 def _after_hours(location: Location, now: datetime | None) -> str:
-    if now is None or available_now(location, now):
-        return ""
-    day = working_day(location.calendar, now)
-    return "" if day is None else f"; an order now belongs to {day.isoformat()}"
+    return "" if now is None else _next_day(location.calendar, now)
+
+
+def _works(calendar: WorkingCalendar, day: date) -> bool:
+    return day.isoweekday() in calendar.days and day not in calendar.holidays
 
 
 # ------------------------------------------------------------------ the built-in strategies

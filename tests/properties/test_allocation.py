@@ -1,15 +1,15 @@
 """Laws of allocation."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcflow.allocation import STRATEGIES, StrategyType, place, route
-from fcflow.model import Decision, FulfilmentOrder, Location, Order, OrderLine, StockPolicy
+from fcflow.allocation import STRATEGIES, StrategyType, day_began, place, route, working_day
+from fcflow.model import Decision, FulfilmentOrder, Location, Order, OrderLine, StockPolicy, WorkingCalendar
 from fcflow.stock import Picture, StockView
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -212,3 +212,27 @@ def test_many_orders_never_take_more_than_there_was(batch, rules, stock):
                 taken[placement.location, line.sku] += line.quantity
 
     assert all(units <= start.allocatable(*key) for key, units in taken.items())
+
+
+calendars = st.builds(
+    WorkingCalendar,
+    zone=st.sampled_from(["UTC", "Europe/London", "America/New_York", "Asia/Kolkata"]),
+    days=st.sets(st.integers(1, 7), min_size=1).map(sorted).map(tuple),
+    holidays=st.lists(st.dates(date(2026, 3, 20), date(2026, 4, 10)), max_size=4),
+    cut_off=st.none() | st.times(),
+)
+
+
+@settings(max_examples=200)
+@given(calendars, st.datetimes(datetime(2026, 3, 20), datetime(2026, 4, 10)), st.floats(0, 1))
+def test_the_beginning_of_a_working_day_is_where_orders_begin_to_belong_to_it(calendar, wall, share):
+    """
+    Everything after `day_began` and up to now belongs to the same working day, and what came before it does not.
+    """
+    now = wall.replace(tzinfo=UTC)
+    began = day_began(calendar, now)
+    between = began + max((now - began) * share, timedelta(microseconds=1))
+
+    assert began < now
+    assert working_day(calendar, min(between, now)) == working_day(calendar, now)
+    assert working_day(calendar, began) != working_day(calendar, now)
