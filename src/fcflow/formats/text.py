@@ -1,0 +1,164 @@
+"""
+Bytes to physical lines of text, and text to bytes: encodings, byte order marks, caps, characters nobody means.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from immutabledict import immutabledict
+
+from fcflow.errors import FormatError
+from fcflow.formats.codec import Unwritable
+from fcflow.model import Problem
+
+__all__ = ["MAX_LINE", "Lines", "TextOptions", "normal_encoding", "problem_of_odd_text"]
+
+MAX_LINE = 1_048_576
+"""Characters that a line, or one record of several lines, may have unless the layout says otherwise."""
+
+_ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_WIDE = ("utf-16", "utf-32", "utf_16", "utf_32")
+
+
+def normal_encoding(name: str) -> str | None:
+    """
+    Python's name of an encoding of text, or ``None`` when there is none.
+
+    Example:
+        >>> normal_encoding("Windows-1252"), normal_encoding("base64"), normal_encoding("klingon")
+        ('cp1252', None, None)
+    """
+    try:
+        info = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return None
+    return info.name if getattr(info, "_is_text_encoding", True) else None
+
+
+def problem_of_odd_text(text: str, line: int, encoding: str, raw: immutabledict[str, str]) -> Problem | None:
+    """The problem with a text that holds undecodable bytes or control characters, if it does."""
+    found = _ODD.search(text)
+    if found is None:
+        return None
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return Problem(line=line, found=f"byte 0x{code - 0xDC00:02X}", expected=f"text in {encoding}", raw=raw)
+    return Problem(line=line, found=found[0], expected="text without control characters", raw=raw)
+
+
+def _peek(stream: BinaryIO) -> tuple[BinaryIO, bytes]:
+    """The stream, and its first bytes without taking them."""
+    if not hasattr(stream, "peek"):
+        stream = io.BufferedReader(stream)  # type: ignore[type-var]  # all it needs is readinto
+    return stream, stream.peek(4)[:4]
+
+
+class Lines:
+    """
+    The physical lines of a stream with their ends, whatever the ends are; one pass.
+
+    A byte order mark is believed: it overrules the encoding that the layout names.
+
+    Args:
+        limit: Characters a line may have.
+
+    Attributes:
+        number: Lines given so far.
+
+        odd: Numbers of lines that hold undecodable bytes or control characters.
+    """
+
+    def __init__(self, stream: BinaryIO, encoding: str, limit: int = MAX_LINE) -> None:
+        self._stream, head = _peek(stream)
+        self.encoding = next((name for mark, name in _MARKS if head.startswith(mark)), encoding)
+        self.limit = limit
+        self.number = 0
+        self.odd: set[int] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        errors = "strict" if self.encoding.startswith(_WIDE) else "surrogateescape"
+        text = io.TextIOWrapper(self._stream, self.encoding, errors=errors, newline="")
+        try:
+            yield from self._read(text)
+        except UnicodeError as error:
+            raise FormatError(f"line {self.number + 1}: expected text in {self.encoding}, got {error}") from error
+        finally:
+            text.detach()
+
+    def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
+        limit, odd, find, readline = self.limit, self.odd, _ODD.search, text.readline
+        while line := readline(limit):
+            self.number += 1
+            if len(line) == limit and line[-1] not in "\r\n":
+                raise FormatError(f"line {self.number}: expected at most {limit} characters, got more")
+            if find(line):
+                odd.add(self.number)
+            yield line if self.number > 1 else line.removeprefix("\ufeff")
+
+
+class TextOptions:
+    """
+    How texts become bytes: what a text codec shares with the others.
+
+    Args:
+        options: The codec's options: ``encoding``, ``bom``, ``if_unencodable``, ``line_breaks``.
+
+        keeps_breaks: Whether the format can hold a line break inside a cell.
+    """
+
+    def __init__(self, options: Mapping[str, Any], *, keeps_breaks: bool) -> None:
+        self.encoding = normal_encoding(options.get("encoding", "utf-8")) or "utf-8"
+        self.bom = bool(options.get("bom", False))
+        self.replaces = options.get("if_unencodable", "refuse") == "replace"
+        wanted = options.get("line_breaks", "keep" if keeps_breaks else "space")
+        self.keeps_breaks = keeps_breaks and wanted == "keep"
+
+    def carry(self, text: str) -> str:
+        """What is read back of *text*: control characters become blanks, so do breaks that cannot be kept."""
+        if text.isprintable() and text.isascii():
+            return text
+        text = _CONTROL.sub(" ", text)
+        if not self.keeps_breaks:
+            text = _BREAKS.sub(" ", text)
+        return self._encodable(text)
+
+    def _encodable(self, text: str) -> str:
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError as error:
+            if self.replaces:
+                return "".join(map(self._nearest, text))
+            odd = text[error.start]
+            raise Unwritable(f"expected text that {self.encoding} can hold, got {odd!r} in {text!r}") from error
+        return text
+
+    def _nearest(self, character: str) -> str:
+        bare = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+        for candidate in (character, bare, _LETTERS.get(character, "?"), "?"):
+            if candidate and candidate.encode(self.encoding, "ignore").decode(self.encoding, "ignore") == candidate:
+                return candidate
+        return "?"
+
+    def encode(self, text: str) -> bytes:
+        """The bytes of a whole payload, with a byte order mark where the layout asks for one."""
+        mark = "\ufeff" if self.bom and not self.encoding.startswith(("utf-8-sig", "utf-16", "utf-32")) else ""
+        encoding = "utf-16-le" if self.encoding == "utf-16" else self.encoding
+        if self.encoding == "utf-16":
+            mark = "\ufeff"
+        return (mark + text).encode(encoding)
+
+
+_LETTERS = {
+    "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
+    "ł": "l", "Ł": "L", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "’": "'", "‘": "'",
+    "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "€": "EUR", "\u00a0": " ", "\u202f": " ",
+}  # fmt: skip
