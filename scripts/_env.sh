@@ -23,7 +23,13 @@ _find_python() {
 
 _on_debian_as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
-_apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" >&2; }
+# Says nothing unless it fails.
+_apt_get() {
+  local said
+  said=$(DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1) && return
+  printf '%s\n' "$said" >&2
+  return 1
+}
 
 _apt_install() {
   _say "installing $* (apt-get)"
