@@ -146,16 +146,15 @@ class Transaction:
         query = sa.select(order.c.order_id).where(self._own(order))
         if states is not None:
             query = query.where(order.c.state.in_([state.value for state in states]))
-        joined = [fulfilment.c.order_id == order.c.order_id, self._own(fulfilment)]
         if location is not None or partner is not None or fulfilment_states is not None:
-            picked = list(joined)
+            picked = [self._own(fulfilment)]
             picked += [fulfilment.c.location == location] if location is not None else []
             picked += [fulfilment.c.partner == partner] if partner is not None else []
             if fulfilment_states is not None:
                 picked.append(fulfilment.c.state.in_([state.value for state in fulfilment_states]))
             elif location is not None:
                 picked.append(fulfilment.c.state != FulfilmentState.CANCELLED.value)
-            query = query.where(sa.exists().where(*picked))
+            query = query.where(order.c.order_id.in_(sa.select(fulfilment.c.order_id).where(*picked)))
         if needs_person is not None:
             awaiting = order.c.order_id.in_(self._awaiting_a_person())
             query = query.where(awaiting if needs_person else ~awaiting)
