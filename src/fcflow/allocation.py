@@ -52,7 +52,7 @@ Proposal = Mapping[str, Mapping[str, int]]
 """Location code to line id to units: what a strategy proposes."""
 
 _MOST_PROPOSALS = 1000
-_MOST_STEPS = 50_000
+_MOST_STEPS = 20_000
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({"type": "object", "additionalProperties": False})
 
 
@@ -118,7 +118,7 @@ class Routing:
 
         explanation: One clause per decision that was tried, in order, then its notes.
 
-        locations: Code to what the last decision that allocates made of it.
+        locations: Code to what the last decision that could have used it made of it.
     """
 
     order_id: str
@@ -229,47 +229,59 @@ def route(
         >>> routing.action, routing.placements[0].location
         ('allocate', 'leeds')
     """
-    said: list[str] = []
-    plan: Plan | None = None
     if not _units(order, lines):
         return Routing(order_id=order.order_id, decision=None, action="none", reason="there is no unit to place")
+    walk = _Walk(order)
     for decision in rules.decisions(order, view, now):
         if decision.action != "allocate":
-            return _unplaced(order, decision, decision.action, decision.reason, said, plan)
+            return walk.ended(decision, decision.action, decision.reason)
         plan = place(order, decision, view, lines=lines, now=now, strategies=strategies)
-        said += _told(plan, order)
+        walk.note(plan)
         if plan.is_whole or decision.if_short != "next_rule":
-            return _met(order, plan, said)
-    return _unplaced(order, None, "none", _why_short(plan, order), said, plan)
+            return walk.met(plan)
+    return walk.ended(None, "none", walk.reason)
 
 
-def _met(order: Order, plan: Plan, said: Sequence[str]) -> Routing:
-    decision = plan.decision
-    if not plan.is_whole and decision.if_short == "hold":
-        return _unplaced(order, decision, "hold", _why_short(plan, order), said, plan)
-    return Routing(
-        order_id=order.order_id,
-        decision=decision,
-        action="allocate" if plan.is_whole else "backorder",
-        placements=plan.placements,
-        short=plan.short,
-        reason=None if plan.is_whole else _why_short(plan, order),
-        explanation=tuple(said),
-        locations=plan.locations,
-    )
+class _Walk:
+    """What was said on the way through the decisions of one order."""
 
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.reason = "no rule decided"
+        self.said: list[str] = []
+        self.locations: dict[str, str] = {}
 
-def _unplaced(
-    order: Order, decision: Decision | None, action: str, reason: str | None, said: Sequence[str], plan: Plan | None
-) -> Routing:
-    return Routing(
-        order_id=order.order_id,
-        decision=decision,
-        action=action,
-        reason=reason,
-        explanation=(*said, *([] if decision is None else [f"{_name(decision)}: {action}"])),
-        locations={} if plan is None else plan.locations,
-    )
+    def note(self, plan: Plan) -> None:
+        named = plan.decision.locations or tuple(plan.locations)
+        self.locations = {**plan.locations, **self.locations, **{code: plan.locations[code] for code in named}}
+        self.reason = _why_short(plan, self.order)
+        self.said += _told(plan, self.order)
+
+    def met(self, plan: Plan) -> Routing:
+        decision = plan.decision
+        if not plan.is_whole and decision.if_short == "hold":
+            return self.ended(decision, "hold", self.reason)
+        return Routing(
+            order_id=self.order.order_id,
+            decision=decision,
+            action="allocate" if plan.is_whole else "backorder",
+            placements=plan.placements,
+            short=plan.short,
+            reason=None if plan.is_whole else self.reason,
+            explanation=tuple(self.said),
+            locations=self.locations,
+        )
+
+    def ended(self, decision: Decision | None, action: str, reason: str | None) -> Routing:
+        last = [] if decision is None or decision.action == "allocate" else [f"{_name(decision)}: {action}"]
+        return Routing(
+            order_id=self.order.order_id,
+            decision=decision,
+            action=action,
+            reason=reason,
+            explanation=(*self.said, *last),
+            locations=self.locations,
+        )
 
 
 def _told(plan: Plan, order: Order) -> list[str]:
@@ -280,9 +292,7 @@ def _told(plan: Plan, order: Order) -> list[str]:
     return [f"{head}: {_why_short(plan, order)}; {then[plan.decision.if_short]}", *plan.notes]
 
 
-def _why_short(plan: Plan | None, order: Order) -> str:
-    if plan is None:
-        return "no rule decided"
+def _why_short(plan: Plan, order: Order) -> str:
     short: Counter[str] = Counter()
     for line in order.lines:
         short[line.sku] += plan.short.get(line.line_id, 0)
@@ -352,7 +362,7 @@ def _strategy(decision: Decision, strategies: Mapping[str, StrategyType]) -> Str
         raise AllocationError(f"{_name(decision)}: expected a strategy of {known}, got {decision.strategy!r}")
     if decision.split not in ("never", "by_line", "by_unit"):
         raise AllocationError(f"{_name(decision)}: expected split never, by_line or by_unit, got {decision.split!r}")
-    if decision.strategy_options:
+    if decision.strategy_options or "required" in strategy.options_schema:
         _check_options(decision, strategy)
     return strategy
 
@@ -505,20 +515,23 @@ def _verdict(
     for placement in placements:
         if placement.location == location.code:
             return "takes " + ", ".join(f"{line.quantity} of {line.sku}" for line in placement.lines) + hours
-    if lacking := [
-        _lack(job, view, location, sku, need)
-        for sku, need in job.skus.items()
-        if not job.covers(location.code, sku, need)
-    ]:
-        return "short of " + ", ".join(lacking) + hours
+    short = {sku: need for sku, need in job.skus.items() if not job.covers(location.code, sku, need)}
+    if short:
+        return "short of " + ", ".join(_lack(job, view, location, sku, short[sku], now) for sku in short) + hours
     winners = ", ".join(placement.location for placement in placements)
     return f"beaten by {winners} ({decision.strategy})" if winners else f"not proposed by strategy {decision.strategy}"
 
 
-def _lack(job: Job, view: View, location: Location, sku: str, need: int) -> str:
+def _lack(job: Job, view: View, location: Location, sku: str, need: int, now: datetime | None) -> str:
     free = job.stock(location.code, sku) or 0
-    unknown = " (no stock picture)" if view.stock_as_of(location.code, sku) is None else ""
-    return f"{sku} by {need - free}{unknown}"
+    as_of, most = view.stock_as_of(location.code, sku), location.stock.max_age_s
+    if as_of is None:
+        why = " (no stock picture)"
+    elif now is not None and most is not None and (now - as_of).total_seconds() > most:
+        why = f" (its stock picture of {as_of.isoformat()} is too old)"
+    else:
+        why = ""
+    return f"{sku} by {need - free}{why}"
 
 
 # ------------------------------------------------------------------ calendars
@@ -747,6 +760,7 @@ class _CoverSearch:
         self.need = job.skus
         self.free = {code: {sku: self._capped(code, sku) for sku in self.need} for code in codes}
         self.steps = 0
+        self._most: dict[tuple[int, int], dict[str, int]] = {}
 
     @property
     def is_spent(self) -> bool:
@@ -774,12 +788,17 @@ class _CoverSearch:
         return None
 
     def _may_cover(self, chosen: Sequence[str], start: int, more: int) -> bool:
-        for sku, need in self.need.items():
-            have = sum(self.free[code][sku] for code in chosen)
-            best = sorted((self.free[code][sku] for code in self.codes[start:]), reverse=True)[:more]
-            if have + sum(best) < need:
-                return False
-        return True
+        most = self._most_of(start, more)
+        return all(sum(self.free[code][sku] for code in chosen) + most[sku] >= need for sku, need in self.need.items())
+
+    def _most_of(self, start: int, more: int) -> dict[str, int]:
+        """By SKU, what any *more* of the locations from *start* on hold at best."""
+        if (start, more) not in self._most:
+            rows = [self.free[code] for code in self.codes[start:]]
+            self._most[start, more] = {
+                sku: sum(sorted((row[sku] for row in rows), reverse=True)[:more]) for sku in self.need
+            }
+        return self._most[start, more]
 
     def _covers(self, chosen: Sequence[str]) -> bool:
         return any(_count(proposal) == sum(self.job.units.values()) for proposal in _fill(self.job, _always(chosen)))

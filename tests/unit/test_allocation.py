@@ -300,6 +300,21 @@ def test_a_location_past_its_cut_off_is_used_and_says_for_which_day():
     assert plan.locations["leeds"] == "takes 1 of MUG; an order now belongs to 2026-03-09"
 
 
+def test_a_picture_that_is_too_old_is_the_reason():
+    """
+    Short because the partner fell silent is not short because there is none.
+    """
+    places = [Location(code="leeds", stock=StockPolicy(max_age_s=60))]
+    now = datetime(2026, 3, 2, 13, tzinfo=UTC)
+    stale = StockView(
+        {"leeds": places[0]}, [Picture(location="leeds", sku="MUG", on_hand=9, as_of=NOON, received_at=NOON)], now=now
+    )
+
+    plan = place(order(("MUG", 1)), allocate("leeds"), stale, now=now)
+
+    assert plan.locations["leeds"] == "short of MUG by 1 (its stock picture of 2026-03-02T12:00:00+00:00 is too old)"
+
+
 def test_a_location_that_never_works_is_ruled_out():
     """
     A calendar without days has no working day.
@@ -387,6 +402,31 @@ def test_a_strategy_cannot_break_the_rules_of_allocation(proposal, fault):
     assert plan.notes == (f"strategy acme:odd: proposal 1 refused: {fault}",)
 
 
+def test_options_that_a_strategy_requires_are_asked_for():
+    """
+    A decision without options is checked too where the strategy needs some.
+    """
+    schema = {"type": "object", "required": ["rate"]}
+    needy = {"acme:odd": StrategyType(name="acme:odd", options_schema=schema, propose=lambda job: iter(()))}
+
+    with pytest.raises(AllocationError, match="'rate' is a required property"):
+        place(order(("MUG", 1)), allocate(strategy="acme:odd"), world({}), strategies=needy)
+
+
+def test_the_search_for_fewest_splits_is_bounded():
+    """
+    Forty places with two of forty SKUs each cannot all be tried: the search ends, says so, and the order is placed.
+    """
+    places = [Location(code=f"l{n}") for n in range(40)]
+    pairs = {f"l{n}": {f"S{n}": 1, f"S{(n + 1) % 40}": 1} for n in range(40)}
+    wanted = order(*((f"S{n}", 1) for n in range(40)))
+
+    plan = place(wanted, allocate(strategy="fewest_splits", split="by_line"), world(pairs, places=places))
+
+    assert plan.is_whole
+    assert plan.notes == ("fewest_splits: too many ways to try them all, so locations are tried in order",)
+
+
 def test_an_order_that_may_not_be_split_is_never_placed_in_part():
     """
     Neither over two places nor half of it.
@@ -439,6 +479,21 @@ def test_the_first_decision_that_can_be_met_is_taken():
     assert shipped_from(routing) == {"corby": {"1": 2}}
     assert routing.explanation == ("rule r1: short of MUG by 2; goes on to the next rule", "rule r2: corby")
     assert rules.asked == 2
+
+
+def test_what_an_earlier_rule_made_of_a_location_is_kept():
+    """
+    The verdict of the last decision that could have used a location stands, not that a later one does not name it.
+    """
+    view = world({"leeds": {"MUG": 1}, "corby": {"MUG": 2}})
+
+    routing = route(order(("MUG", 2)), Rules(allocate("leeds"), allocate("corby", rule_id="r2")), view, NOON)
+
+    assert dict(routing.locations) == {
+        "leeds": "short of MUG by 1",
+        "corby": "takes 2 of MUG",
+        "york": "not named by rule r1",
+    }
 
 
 def test_nobody_can_cover_it():

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -553,6 +554,19 @@ def test_an_answer_may_follow_any_state_that_may_have_reached_the_partner(state)
     Whatever the facts amount to proves that the order arrived, and is in the table.
     """
     assert TRANSITIONS[state] >= {S.ACCEPTED, S.PART_SHIPPED, S.SHIPPED, S.CANCELLED}
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_the_documentation_shows_the_same_table(state):
+    """
+    Each state's row in docs/explanation/lifecycle.md names what may follow it.
+    """
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "lifecycle.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{state}` |")]
+    said = row.split("|")[2].replace("or any answer", "accepted, part_shipped, shipped, cancelled")
+    said = said.replace("any answer", "accepted, part_shipped, shipped, cancelled")
+
+    assert {word.strip() for word in said.split(",") if word.strip()} == set(TRANSITIONS[state])
 
 
 def test_every_state_is_movable_locked_or_final():

@@ -1,6 +1,7 @@
 """What may be sold, what may be promised, and what a partner's stock file changes."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,17 @@ def test_what_may_be_promised_does_not_follow_the_switches(switches):
     ]
 
     assert [step.allocatable("fulfilment", "PRODUCT A") for step in steps] == [4] * 5
+
+
+def test_the_documentation_shows_the_same_tables():
+    """
+    Every row of both tables stands in docs/explanation/stock.md.
+    """
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "stock.md").read_text(encoding="utf-8")
+
+    for switches, numbers in [*ANCESTOR, *EARLY_FEED]:
+        cells = [*("on" if switch else "off" for switch in switches), *(str(number) for number in numbers)]
+        assert f"| {' | '.join(cells)} |\n" in page
 
 
 # ------------------------------------------------------------------ allocatable
