@@ -20,6 +20,7 @@ from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
 from fcflow.rules.faults import Faults, Path
 from fcflow.rules.fields import Facts
+from fcflow.rules.index import Index
 from fcflow.rules.operators import OperatorType
 from fcflow.rules.parse import ConditionParser, parse_document
 from fcflow.rules.shape import check_shape, is_schema
@@ -241,15 +242,26 @@ def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, pa
 
 
 @frozen
-class _Compiled:
-    """One enabled rule, and the verdict from which on it matches."""
+class _Ready:
+    """
+    What an enabled rule does, made once.
 
-    rule: Rule
-    verdict: Verdict
+    Args:
+        decision: With the rule's own effects.
 
-    def matches(self, facts: Facts) -> bool:
-        found = self.verdict(facts)
-        return self.rule.if_unknown if found is None else found
+        ends: Whether nothing may follow, even if the decision cannot be met.
+    """
+
+    effects: tuple[Effect, ...]
+    decision: Decision | None
+    ends: bool
+
+    @classmethod
+    def of(cls, rule: Rule) -> _Ready:
+        if rule.decision is None:
+            return cls(rule.effects, None, False)
+        ends = rule.decision.action != "allocate" or rule.decision.if_short != "next_rule"
+        return cls(rule.effects, evolve(rule.decision, effects=rule.effects), ends)
 
 
 class RuleSet:
@@ -271,8 +283,10 @@ class RuleSet:
         self._otherwise = otherwise
         self._operators = operators
         self._hash = digest(document)
-        self._compiled = tuple(_Compiled(rule, compile_node(rule.when)) for rule in rules if rule.enabled)
-        self._needs = Needs.of(each.rule.when for each in self._compiled)
+        enabled = tuple(rule for rule in rules if rule.enabled)
+        self._ready = tuple(_Ready.of(rule) for rule in enabled)
+        self._index = Index(enabled)
+        self._needs = Needs.of(rule.when for rule in enabled)
         self._named = Needs.of(rule.when for rule in rules).locations
 
     # -------------------------------------------------------------- what it is
@@ -379,21 +393,17 @@ class RuleSet:
         """Lazily, `decide` for each of *orders*, in their order."""
         return (self.decide(order, view=view, now=now) for order in orders)
 
-    def _matching(self, facts: Facts) -> Iterator[Rule]:
-        for each in self._compiled:
-            if each.matches(facts):
-                yield each.rule
-
     def _walk(self, facts: Facts, lifted: Collection[str] = ()) -> Iterator[Decision]:
         effects: tuple[Effect, ...] = ()
-        for rule in self._matching(facts):
-            if rule.decision is None or (rule.decision.action == "hold" and rule.id in lifted):
-                effects += rule.effects
+        for position in self._index.matching(facts):
+            ready = self._ready[position]
+            if ready.decision is None or (ready.decision.action == "hold" and ready.decision.rule_id in lifted):
+                effects += ready.effects
                 continue
-            yield evolve(rule.decision, effects=effects + rule.effects)
-            if rule.decision.action != "allocate" or rule.decision.if_short != "next_rule":
+            yield ready.decision if not effects else evolve(ready.decision, effects=effects + ready.effects)
+            if ready.ends:
                 return
-        yield evolve(self._otherwise, effects=effects + self._otherwise.effects)
+        yield self._otherwise if not effects else evolve(self._otherwise, effects=effects + self._otherwise.effects)
 
     # -------------------------------------------------------------- why
 
