@@ -1,0 +1,1 @@
+"""The steps of a synchronisation, one module each; `fcflow.synchronizer` composes them."""

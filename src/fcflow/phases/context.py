@@ -1,0 +1,154 @@
+"""What every phase works with, and the one way in which a phase writes to the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from sqlalchemy.engine import Connection
+
+from fcflow.audit import AuditEvent, AuditType
+from fcflow.errors import FcflowError
+from fcflow.formats import Layout
+from fcflow.model import Feed, FulfilmentState, Location, Partner
+from fcflow.plugins import Plugins, endpoint_of, open_transport
+from fcflow.reports import PhaseFailure, Progress, RunReport
+from fcflow.rules import Condition, RuleSet
+from fcflow.store import FulfilmentView, Lease, Store, Transaction
+from fcflow.transports import Transport
+
+__all__ = ["ACTIVE", "Context", "Writing"]
+
+LOG = logging.getLogger("fcflow")
+
+ACTIVE = tuple(state for state in FulfilmentState if state not in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED))
+"""States in which a fulfilment order is still to be finished."""
+
+
+class Writing:
+    """One transaction of a phase: its `Transaction`, the instant, and the audit events that go with it."""
+
+    def __init__(self, tx: Transaction, now: datetime, actor: str) -> None:
+        self.tx = tx
+        self.now = now
+        self.actor = actor
+        self.events: list[AuditEvent] = []
+
+    def note(
+        self,
+        type: AuditType,  # the event's own word
+        message: str = "",
+        *,
+        order_id: str | None = None,
+        fulfilment: FulfilmentView | None = None,
+        location: str | None = None,
+        actor: str | None = None,
+        **data: Any,
+    ) -> None:
+        """Put an event into the audit trail, in this transaction."""
+        self.events.append(
+            AuditEvent(
+                at=self.now,
+                type=type,
+                order_id=order_id if fulfilment is None else fulfilment.order_id,
+                fulfilment_id=None if fulfilment is None else fulfilment.fulfilment_id,
+                location=location if fulfilment is None else fulfilment.location,
+                actor=actor or self.actor,
+                message=message,
+                data={key: value for key, value in data.items() if value is not None},
+            )
+        )
+
+
+@frozen(kw_only=True)
+class Context:
+    """
+    What a synchronizer is made of.
+
+    Args:
+        ready: Rules run only on orders for which it is true.
+
+        layout_of: The layout of a feed.
+
+        in_transaction: The host's callback, called with our connection and the events right before every commit.
+
+        open_way: Opens the way in to a partner by the name of a connection.
+    """
+
+    store: Store
+    rules: RuleSet | None
+    ready: Condition
+    locations: Mapping[str, Location]
+    partners: Mapping[str, Partner]
+    layout_of: Callable[[Feed], Layout]
+    plugins: Plugins
+    clock: Callable[[], datetime]
+    base: Path
+    progress: Callable[[Progress], None] | None = None
+    in_transaction: Callable[[Connection, Sequence[AuditEvent]], None] | None = None
+    open_way: Callable[[Partner, str], Transport] | None = None
+    lease_s: float = 900
+    actor: str = field(default="synchronizer")
+
+    def open(self, partner: Partner, connection: str) -> Transport:
+        """The way in to *partner*."""
+        if self.open_way is not None:
+            return self.open_way(partner, connection)
+        return open_transport(self.plugins, endpoint_of(self.plugins, partner, connection, base=self.base))
+
+    @contextmanager
+    def writing(
+        self, *, lease: Lease | None = None, connection: Connection | None = None, actor: str | None = None
+    ) -> Iterator[Writing]:
+        """
+        A transaction in which state and audit trail change together.
+
+        The host's callback runs inside it; observers hear of its events after the commit, and never in a transaction
+        of the host's own, which may still be rolled back.
+        """
+        with self.store.transaction(lease=lease, connection=connection) as tx:
+            writing = Writing(tx, self.clock(), actor or self.actor)
+            yield writing
+            tx.append(writing.events)
+            if self.in_transaction is not None and writing.events:
+                self.in_transaction(tx.connection, tuple(writing.events))
+        if connection is None:
+            for event in writing.events:
+                self.plugins.notify(event)
+
+    def tell(self, phase: str, partner: str | None, done: int, total: int | None, message: str = "") -> None:
+        """Report progress to the host, where it asked for it."""
+        if self.progress is not None:
+            self.progress(Progress(phase, partner, done, total, message))
+
+    def chosen(self, partners: Collection[str] | None) -> list[Partner]:
+        """The partners to work with; all without a choice."""
+        unknown = sorted(set(partners or ()) - set(self.partners))
+        if unknown:
+            raise FcflowError(f"expected partners among {', '.join(sorted(self.partners))}, got {', '.join(unknown)}")
+        return [partner for code, partner in self.partners.items() if partners is None or code in partners]
+
+    def locations_of(self, partner: Partner) -> dict[str, Location]:
+        """The locations that *partner* runs, by code."""
+        return {code: place for code, place in self.locations.items() if place.partner == partner.code}
+
+    @contextmanager
+    def guarded(self, report: RunReport, partner: Partner, phase: str) -> Iterator[None]:
+        """One partner's failure is written into the report and stops nobody else."""
+        try:
+            yield
+        except FcflowError as error:
+            text = describe(error)
+            LOG.warning("%s: %s failed: %s", partner.code, phase, text)
+            report.partner(partner.code).failures.append(PhaseFailure(phase, error.code, text))
+
+
+def describe(error: BaseException) -> str:
+    """An error as one line, with the notes that were added on its way."""
+    notes: Iterable[str] = getattr(error, "__notes__", ())
+    return "; ".join([" ".join(str(error).split()) or type(error).__name__, *notes])

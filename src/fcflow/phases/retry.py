@@ -1,0 +1,38 @@
+"""Trying again what may go away by itself, within one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+from fcflow.errors import TransientError
+from fcflow.model import PartnerLimits
+
+__all__ = ["attempt"]
+
+T = TypeVar("T")
+
+_LONGEST_S = 60
+
+
+def attempt(call: Callable[[], T], limits: PartnerLimits, may_repeat: Callable[[], bool] = lambda: True) -> T:
+    """
+    Call *call*; after an error that may go away, wait (longer each time) and call again.
+
+    Args:
+        may_repeat: Asked after each error; ``False`` lets it out.
+
+    Example:
+        >>> attempt(lambda: 3, PartnerLimits())
+        3
+    """
+    wait = wait_exponential(multiplier=limits.backoff_s, max=_LONGEST_S) + wait_random(0, limits.backoff_s)
+    again = Retrying(
+        stop=stop_after_attempt(limits.tries),
+        wait=wait,
+        retry=retry_if_exception(lambda error: isinstance(error, TransientError) and may_repeat()),
+        reraise=True,
+    )
+    return again(call)

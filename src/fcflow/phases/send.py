@@ -1,0 +1,461 @@
+"""
+Send what is ready to the partner who ships it.
+
+Each delivery is one row of the outbox, written with its bytes before anything leaves, marked *publishing* right before
+it can become visible, and *sent* when the partner has it. Whatever interrupts, the next run reads from the row what may
+be done: send again, note that it arrived, or leave it to a person.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import evolve, frozen
+
+from fcflow.audit import AuditType
+from fcflow.errors import (
+    EncodeError,
+    FcflowError,
+    FormatError,
+    TransportRefusedError,
+    TransportUnclearError,
+)
+from fcflow.formats import Layout
+from fcflow.formats.names import render_name
+from fcflow.lifecycle import advance
+from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingLine, ShippingOrder
+from fcflow.phases.context import Context, Writing, describe
+from fcflow.phases.retry import attempt
+from fcflow.reports import PartnerReport, PhaseFailure, RunReport
+from fcflow.store import FulfilmentView, Lease, OrderView, OutboxRow, OutboxState
+from fcflow.transports import Delivery, Presence, Receipt, Transport
+
+__all__ = ["send_orders", "shipping_order", "target_of"]
+
+_S = FulfilmentState
+_WAITING = (_S.READY, _S.SEND_FAILED)
+_RESTATED = (_S.SENT, _S.ACCEPTED, _S.PART_SHIPPED)
+_UNFINISHED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.PUBLISHING)
+
+
+def send_orders(context: Context, partner: Partner, report: RunReport) -> None:
+    """Send what is ready to *partner*; what an interrupted run left behind comes first."""
+    feed = partner.orders
+    if feed is None:
+        return
+    name = f"{partner.code}:orders"
+    with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
+        with context.store.reading() as tx:
+            left = tx.deliveries(partner=partner.code, states=_UNFINISHED)
+            waiting = _waiting(tx.fulfilments(partner=partner.code, states=_WAITING))
+        if left or waiting:
+            sender = _Sender(context, partner, feed, lease, report.partner(partner.code))
+            sender.run(left, [view.fulfilment_id for view in waiting])
+
+
+def _waiting(views: Iterable[FulfilmentView]) -> list[FulfilmentView]:
+    return [view for view in views if not view.parked and not view.cancel_requested_at]
+
+
+def target_of(partner: Partner, feed: Feed, name: str) -> str:
+    """Where a delivery goes, for people."""
+    url = partner.connections[feed.connection].url.rstrip("/")
+    return "/".join(part for part in (url, feed.path.strip("/"), name) if part)
+
+
+class _Stop(Exception):
+    """The partner cannot be reached: nothing more is tried in this run."""
+
+
+@frozen
+class _Batch:
+    """What goes into one delivery."""
+
+    views: tuple[FulfilmentView, ...]
+    values: tuple[ShippingOrder, ...]
+    content: bytes
+
+
+@frozen
+class _Minted:
+    """A delivery that stands in the outbox."""
+
+    outbox_id: int
+    delivery: Delivery
+    attempts: int
+
+
+class _Sender:
+    """One partner's deliveries of one run."""
+
+    def __init__(self, context: Context, partner: Partner, feed: Feed, lease: Lease, report: PartnerReport) -> None:
+        self.context = context
+        self.partner = partner
+        self.feed = feed
+        self.lease = lease
+        self.report = report
+        self.layout: Layout = context.layout_of(feed)
+        self.done = 0
+        self.total = 0
+
+    def run(self, left: Sequence[OutboxRow], waiting: Sequence[str]) -> None:
+        self.total = len(left) + len(waiting)
+        try:
+            transport = self.context.open(self.partner, self.feed.connection)
+        except FcflowError as error:
+            self._put_off(waiting, error)
+            raise
+        try:
+            for row in left:
+                self._finish(transport, row)
+            self._send_all(transport, waiting)
+        except _Stop:
+            pass
+        finally:
+            transport.close()
+
+    # ---------------------------------------------------------------- what is new
+
+    def _send_all(self, transport: Transport, waiting: Sequence[str]) -> None:
+        ids = self._everything_open(waiting) if self.feed.mode == "all_open" and waiting else list(waiting)
+        size = self.feed.batch or max(1, len(ids))
+        for start in range(0, len(ids), size):
+            minted = self._mint(ids[start : start + size])
+            if minted is None:
+                continue
+            try:
+                self._send(transport, minted)
+            except _Stop as stop:
+                self._put_off(ids[start + size :], stop.__cause__ or stop)
+                raise
+
+    def _everything_open(self, waiting: Sequence[str]) -> list[str]:
+        with self.context.store.reading() as tx:
+            restated = tx.fulfilments(partner=self.partner.code, states=_RESTATED)
+        return [*(view.fulfilment_id for view in restated), *waiting]
+
+    def _mint(self, ids: Sequence[str]) -> _Minted | None:
+        """Write one delivery into the outbox; what cannot be written is marked and left out."""
+        with self.context.writing(lease=self.lease) as writing:
+            batch = self._encode(writing, self._still_wanted(writing, ids))
+            return self._put(writing, batch) if batch.views else None
+
+    def _still_wanted(self, writing: Writing, ids: Sequence[str]) -> list[tuple[OrderView, FulfilmentView]]:
+        views = writing.tx.fulfilments(ids=ids)
+        orders = {order.order_id: order for order in writing.tx.orders([view.order_id for view in views])}
+        wanted = _WAITING if self.feed.mode == "new" else (*_WAITING, *_RESTATED)
+        return [
+            (orders[view.order_id], view)
+            for view in views
+            if view.state in wanted and _waiting([view]) and orders[view.order_id].state is not OrderState.HELD
+        ]
+
+    def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]]) -> _Batch:
+        """The bytes of a batch; one order that does not fit its layout does not keep the others from leaving."""
+        while wanted:
+            values = tuple(shipping_order(self.context, self.partner, order, view) for order, view in wanted)
+            try:
+                return _Batch(tuple(view for _, view in wanted), values, self.layout.encode(values))
+            except FormatError as error:
+                bad = self._misfits(wanted) or {view.fulfilment_id: error for _, view in wanted}
+                for _, view in wanted:
+                    if view.fulfilment_id in bad:
+                        self._refused(writing, view, bad[view.fulfilment_id])
+                wanted = [each for each in wanted if each[1].fulfilment_id not in bad]
+        return _Batch((), (), b"")
+
+    def _misfits(self, views: Sequence[tuple[OrderView, FulfilmentView]]) -> dict[str, FormatError]:
+        found: dict[str, FormatError] = {}
+        for order, view in views:
+            try:
+                self.layout.encode([shipping_order(self.context, self.partner, order, view)])
+            except FormatError as error:
+                found[view.fulfilment_id] = error
+        return found
+
+    def _put(self, writing: Writing, batch: _Batch) -> _Minted:
+        views, content = batch.views, batch.content
+        key = uuid.uuid4().hex
+        number = writing.tx.counter(f"{self.partner.code}:orders")
+        alone = batch.values[0] if len(views) == 1 else None
+        name = render_name(
+            self.feed.name, partner=self.partner.code, now=writing.now, counter=number, key=key, order=alone
+        )
+        ids = tuple(view.fulfilment_id for view in views)
+        delivery = Delivery(
+            key=key,
+            feed=self.feed,
+            name=name,
+            content=content,
+            content_type=self.layout.content_type,
+            fulfilment_ids=ids,
+        )
+        row = {
+            "partner": self.partner.code,
+            "delivery_key": key,
+            "name": name,
+            "target": target_of(self.partner, self.feed, name),
+            "content": content,
+            "content_type": self.layout.content_type,
+            "size": delivery.size,
+            "sha256": delivery.sha256,
+            "layout_hash": self.layout.hash,
+            "state": OutboxState.SENDING,
+            "attempts": 1,
+            "created_at": writing.now,
+            "updated_at": writing.now,
+        }
+        outbox_id = writing.tx.add_delivery(row, ids)
+        self._move(writing, views, _S.SENDING)
+        for view in views:
+            writing.note(AuditType.SENDING, f"in {name}", fulfilment=view, delivery=outbox_id)
+        return _Minted(outbox_id, delivery, 1)
+
+    # ---------------------------------------------------------------- one delivery
+
+    def _send(self, transport: Transport, minted: _Minted) -> None:
+        """Send one delivery and write down what became of it."""
+        state = {"publishing": False}
+
+        def publishing() -> None:
+            if not state["publishing"]:
+                state["publishing"] = True
+                self._mark_publishing(minted)
+
+        delivery = evolve(minted.delivery, publishing=publishing)
+        try:
+            receipt = attempt(lambda: transport.send(delivery), self.partner.limits, lambda: not state["publishing"])
+        except TransportUnclearError as error:
+            self._look(transport, minted, error)
+        except TransportRefusedError as error:
+            self._failed(minted, error, counts=True)
+        except FcflowError as error:
+            if state["publishing"]:
+                self._look(transport, minted, error)
+            else:
+                self._failed(minted, error, counts=False)
+                self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
+                raise _Stop from error
+        else:
+            self._sent(minted, receipt)
+        self.done += len(minted.delivery.fulfilment_ids)
+        self.context.tell("orders", self.partner.code, self.done, self.total, minted.delivery.name)
+
+    def _look(self, transport: Transport, minted: _Minted, error: FcflowError) -> None:
+        """The answer was lost: look what the partner has before anything is done again."""
+        presence = self._presence(transport, minted.delivery)
+        if presence is Presence.PRESENT:
+            self._sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
+        else:
+            self._unclear(minted, f"{describe(error)} (looked: {presence})")
+
+    def _presence(self, transport: Transport, delivery: Delivery) -> Presence:
+        try:
+            return transport.look_up(delivery)
+        except FcflowError:
+            return Presence.UNKNOWN
+
+    def _finish(self, transport: Transport, row: OutboxRow) -> None:
+        """Go on with a delivery that an earlier run left behind."""
+        with self.context.store.reading() as tx:
+            content = tx.delivery_content(row.outbox_id) or b""
+        minted = _Minted(row.outbox_id, _delivery_of(self.feed, row, content), row.attempts + 1)
+        if row.state == OutboxState.PUBLISHING:
+            presence = self._presence(transport, minted.delivery)
+            if presence is Presence.PRESENT:
+                self._sent(minted, Receipt(name=row.name, size=row.size))
+                return
+            if presence is not Presence.PARTLY and self.feed.repeats != "recognised":
+                self._unclear(minted, f"interrupted while it was published (looked: {presence})")
+                return
+        self._again(minted, row)
+        self._send(transport, minted)
+
+    def _again(self, minted: _Minted, row: OutboxRow) -> None:
+        with self.context.writing(lease=self.lease) as writing:
+            writing.tx.update_delivery(
+                minted.outbox_id, state=OutboxState.SENDING, attempts=minted.attempts, updated_at=writing.now
+            )
+            views = writing.tx.fulfilments(ids=row.fulfilment_ids)
+            self._move(writing, [view for view in views if view.state is not _S.CANCELLED], _S.SENDING)
+            for view in views:
+                writing.note(AuditType.RESENT, f"{row.name} again", fulfilment=view, delivery=row.outbox_id)
+
+    # ---------------------------------------------------------------- what became of it
+
+    def _move(self, writing: Writing, views: Sequence[FulfilmentView], state: FulfilmentState) -> None:
+        """Advance those that the delivery is about to bring; one that is already further stays where it is."""
+        moved = [
+            evolve(view, state=advance(view.state, state), updated_at=writing.now)
+            for view in views
+            if view.state not in (*_RESTATED, _S.SHIPPED, _S.CANCELLED)
+        ]
+        writing.tx.update_fulfilments(moved)
+
+    def _mark_publishing(self, minted: _Minted) -> None:
+        with self.context.writing(lease=self.lease) as writing:
+            writing.tx.update_delivery(minted.outbox_id, state=OutboxState.PUBLISHING, updated_at=writing.now)
+            self._move(writing, writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids), _S.PUBLISHING)
+
+    def _sent(self, minted: _Minted, receipt: Receipt) -> None:
+        with self.context.writing(lease=self.lease) as writing:
+            writing.tx.update_delivery(
+                minted.outbox_id,
+                state=OutboxState.SENT,
+                answer=receipt.answer,
+                error_code=None,
+                sent_at=writing.now,
+                updated_at=writing.now,
+            )
+            views = writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids)
+            writing.tx.update_fulfilments([_as_sent(view, writing) for view in views])
+            for view in views:
+                writing.note(
+                    AuditType.SENT,
+                    f"in {minted.delivery.name}",
+                    fulfilment=view,
+                    delivery=minted.outbox_id,
+                    answer=receipt.answer,
+                )
+        self.report.deliveries += 1
+        self.report.sent += [view.fulfilment_id for view in views if view.state not in (*_RESTATED, _S.SHIPPED)]
+
+    def _failed(self, minted: _Minted, error: FcflowError, *, counts: bool) -> None:
+        text = describe(error)
+        with self.context.writing(lease=self.lease) as writing:
+            writing.tx.update_delivery(
+                minted.outbox_id,
+                state=OutboxState.FAILED,
+                answer=text,
+                error_code=error.code,
+                updated_at=writing.now,
+            )
+            for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
+                if view.state not in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
+                    self._refused(writing, view, error, counts=counts, delivery=minted.outbox_id)
+
+    def _refused(
+        self,
+        writing: Writing,
+        view: FulfilmentView,
+        error: FcflowError,
+        *,
+        counts: bool = True,
+        delivery: int | None = None,
+    ) -> None:
+        """The label error of the ancestor: it did not leave, and this is why; given up after so many refusals."""
+        text = describe(error)
+        attempts = view.attempts + (1 if counts else 0)
+        spent = attempts >= self.partner.limits.max_attempts
+        failed = evolve(
+            view,
+            state=advance(view.state, _S.SENDING if view.state in _WAITING else view.state),
+            attempts=attempts,
+            label_error=text,
+            parked=f"refused {attempts} times: {text}" if spent else None,
+            updated_at=writing.now,
+        )
+        failed = evolve(failed, state=advance(failed.state, _S.SEND_FAILED))
+        writing.tx.update_fulfilments([failed])
+        writing.note(
+            AuditType.SEND_FAILED, text, fulfilment=failed, code=error.code, attempts=attempts, delivery=delivery
+        )
+        if spent:
+            writing.note(AuditType.PARKED, failed.parked or "", fulfilment=failed)
+        self.report.send_failed.append(view.fulfilment_id)
+
+    def _unclear(self, minted: _Minted, text: str) -> None:
+        """Nobody can know whether it arrived; a person settles it, unless the partner recognises repeats."""
+        again = self.feed.repeats == "recognised" and minted.attempts < self.partner.limits.max_attempts
+        state = OutboxState.PENDING if again else OutboxState.UNCLEAR
+        with self.context.writing(lease=self.lease) as writing:
+            writing.tx.update_delivery(
+                minted.outbox_id,
+                state=state,
+                answer=text,
+                error_code=TransportUnclearError.code,
+                updated_at=writing.now,
+            )
+            for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
+                if view.state in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
+                    continue
+                unclear = evolve(view, state=advance(view.state, _S.UNCLEAR), label_error=text, updated_at=writing.now)
+                writing.tx.update_fulfilments([unclear])
+                writing.note(AuditType.UNCLEAR, text, fulfilment=unclear, delivery=minted.outbox_id)
+                self.report.unclear.append(view.fulfilment_id)
+
+    def _put_off(self, ids: Sequence[str], error: BaseException) -> None:
+        """Not tried, since the partner cannot be reached: they stay as they are, and say why."""
+        if not ids:
+            return
+        text = f"not tried: {describe(error)}"
+        with self.context.writing(lease=self.lease) as writing:
+            views = writing.tx.fulfilments(ids=ids)
+            late = [evolve(each, label_error=text, updated_at=writing.now) for each in views if each.state in _WAITING]
+            writing.tx.update_fulfilments(late)
+
+
+def _as_sent(view: FulfilmentView, writing: Writing) -> FulfilmentView:
+    if view.state in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
+        return view
+    return evolve(
+        view,
+        state=advance(view.state, _S.SENT),
+        label_printed_at=writing.now,
+        label_error=None,
+        attempts=0,
+        sent_at=writing.now,
+        updated_at=writing.now,
+    )
+
+
+def _delivery_of(feed: Feed, row: OutboxRow, content: bytes) -> Delivery:
+    return Delivery(
+        key=row.delivery_key,
+        feed=feed,
+        name=row.name,
+        content=content,
+        content_type=row.content_type,
+        fulfilment_ids=row.fulfilment_ids,
+    )
+
+
+# ------------------------------------------------------------------ what a layout writes
+
+
+def shipping_order(context: Context, partner: Partner, order: OrderView, view: FulfilmentView) -> ShippingOrder:
+    """A fulfilment order with its order's data and the effects of the rules, in the partner's own codes."""
+    bought = order.order
+    said = {effect.kind: effect.value for effect in view.effects}
+    notes = [bought.notes, *(effect.value for effect in view.effects if effect.kind == "note")]
+    properties = {e.name: e.value for e in view.effects if e.kind == "set_property" and e.name is not None}
+    return ShippingOrder(
+        fulfilment_id=view.fulfilment_id,
+        order=bought,
+        location=view.location,
+        partner_location=context.locations[view.location].partner_code,
+        lines=tuple(_shipping_lines(partner, order, view)),
+        shipping_service=said.get("set_service", bought.shipping_service),
+        tags=bought.tags | {effect.value for effect in view.effects if effect.kind == "tag"},
+        properties={**bought.properties, **properties},
+        notes="\n".join(note for note in notes if note) or None,
+    )
+
+
+def _shipping_lines(partner: Partner, order: OrderView, view: FulfilmentView) -> Iterator[ShippingLine]:
+    for line in view.lines:
+        bought = order.order.line(line.line_id)
+        if bought is None:
+            raise EncodeError(f"order {order.order_id}: line {line.line_id} is not in the order any more")
+        yield ShippingLine(
+            line_id=line.line_id,
+            sku=line.sku,
+            quantity=line.quantity,
+            partner_sku=partner.aliases.get(line.sku),
+            title=bought.title,
+            unit_price=bought.unit_price,
+            weight_g=bought.weight_g,
+            channel_sku=bought.channel_sku,
+            properties=bought.properties,
+        )
