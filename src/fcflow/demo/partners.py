@@ -12,7 +12,7 @@ import io
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -215,7 +215,7 @@ class Leeds(FilePartner):
         return text.getvalue().encode(self.encoding)
 
     def _today(self) -> str:
-        return datetime.now(UTC).strftime("%d/%m/%Y %H:%M")
+        return datetime.now(UTC).strftime("%d/%m/%Y %H:%M:%S")
 
 
 class Dropco(FilePartner):
@@ -299,6 +299,7 @@ class Postal(SimulatedPartner):
         self._lock = threading.Lock()
         self.posts = 0
         self.keys: dict[str, str] = {}
+        self._booked_keys: set[str] = set()
 
     def work(self) -> int:
         with self._lock:
@@ -311,7 +312,7 @@ class Postal(SimulatedPartner):
                 return 401, "who are you"
             url = urlsplit(target)
             values = dict(parse_qsl(url.query))
-            routes = {
+            routes: dict[tuple[str, str], Callable[[], tuple[int, str]]] = {
                 ("POST", "/order.php"): lambda: self._order(body, headers),
                 ("GET", "/order.php"): lambda: self._known(values.get("OrderId", "")),
                 ("GET", "/status.php"): lambda: self._status(values.get("OrderId", "")),
@@ -339,9 +340,12 @@ class Postal(SimulatedPartner):
         return (0, "") if self.posts == 9 else (200, "OK")
 
     def _count_arrival(self, key: str, reference: str, lines: Counter[str]) -> None:
+        """Book an order; the same key again is the same post again, which this partner recognises."""
         if self.keys.setdefault(key, reference) != reference:
             self.complaints.append(f"order {reference}: the key of order {self.keys[key]}")
-        self.books.receive(reference, lines)
+        elif key not in self._booked_keys:
+            self._booked_keys.add(key)
+            self.books.receive(reference, lines)
 
     def _known(self, reference: str) -> tuple[int, str]:
         return (200, "known") if reference in self.books.orders else (404, "unknown")

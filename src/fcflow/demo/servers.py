@@ -4,6 +4,7 @@ Real servers on 127.0.0.1 for the simulated partners: FTP by pyftpdlib, SFTP by 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import stat
@@ -15,6 +16,12 @@ from typing import Any
 
 import paramiko
 from attrs import frozen
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
 from paramiko.sftp import SFTP_FAILURE, SFTP_OK
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler
@@ -26,6 +33,7 @@ __all__ = ["SftpAddress", "serve_ftp", "serve_sftp"]
 @contextmanager
 def serve_ftp(root: Path, user: str, password: str) -> Iterator[int]:
     """Serve *root* over FTP and give the port."""
+    logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
     authorizer = DummyAuthorizer()
     authorizer.add_user(user, password, str(root), perm="elradfmwMT")
     handler = type("_Handler", (FTPHandler,), {"authorizer": authorizer, "banner": "Leeds warehouse", "log_prefix": ""})
@@ -42,7 +50,7 @@ def serve_ftp(root: Path, user: str, password: str) -> Iterator[int]:
 
 def _serve_ftp(server: Any, stop: threading.Event) -> None:
     while not stop.is_set():
-        server.serve_forever(timeout=0.02, blocking=False)
+        server.ioloop.loop(timeout=0.02, blocking=False)
     server.close_all()
 
 
@@ -96,15 +104,15 @@ class _Doorman(paramiko.ServerInterface):
         self._pair = (user, password)
 
     def check_auth_password(self, username: str, password: str) -> int:
-        return paramiko.AUTH_SUCCESSFUL if (username, password) == self._pair else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if (username, password) == self._pair else AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
         return "password"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         if kind == "session":
-            return paramiko.OPEN_SUCCEEDED
-        return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+            return OPEN_SUCCEEDED
+        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 
 class _Handle(paramiko.SFTPHandle):
