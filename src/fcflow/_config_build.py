@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from immutabledict import immutabledict
 
@@ -25,14 +25,12 @@ from fcflow._config_checks import (
 from fcflow._schema import PlacedFaults, add_schema_faults, shown
 from fcflow.documents import from_document
 from fcflow.errors import DocumentError, Fault
+from fcflow.formats import Layout, load_layout
 from fcflow.model import Connection, Feed, FeedKind, Location, Partner, PartnerLimits
 from fcflow.plugins import Plugins
+from fcflow.rules import Condition, RuleSet, compile_condition, load_rules
 from fcflow.rules import source as json_source
 from fcflow.rules.faults import Faults, Path, nearest, path_text
-
-if TYPE_CHECKING:
-    from fcflow.formats import Layout
-    from fcflow.rules import Condition, RuleSet
 
 __all__ = ["Loader"]
 
@@ -60,7 +58,7 @@ class Loader:
         self.places: dict[str, Path] = {}
         self.rule_set: RuleSet | None = None
         self.ready: Condition | None = None
-        self._layouts: dict[str, Layout] = {}
+        self._layouts: dict[tuple[str, FeedKind], Layout] = {}
         self._foreign: list[Fault] = []
 
     def run(self, schema: Mapping[str, Any]) -> list[Fault]:
@@ -141,13 +139,12 @@ class Loader:
             self.adopt(error, path)
             return None
 
-    def layout(self, name: str) -> Layout:
-        """The layout called *name*; loaded once."""
-        if name not in self._layouts:
-            from fcflow.formats import load_layout
-
-            self._layouts[name] = load_layout(name, base=self.base)
-        return self._layouts[name]
+    def layout(self, name: str, kind: FeedKind) -> Layout:
+        """The layout called *name*; loaded once. ``canonical`` is the one of *kind*."""
+        if (name, kind) not in self._layouts:
+            wanted = kind.value if name == "canonical" else None
+            self._layouts[name, kind] = load_layout(name, base=self.base, kind=wanted, codecs=self.plugins.codecs)
+        return self._layouts[name, kind]
 
     # -------------------------------------------------------------- partners
 
@@ -211,7 +208,7 @@ class Loader:
         if not isinstance(name, str) or not name:
             return
         try:
-            layout = self.layout(name)
+            layout = self.layout(name, kind)
         except DocumentError as error:
             self.adopt_file(f"layout {name}", error)
             return
@@ -232,6 +229,7 @@ class Loader:
     def _own_location(self, partner: str, raw: dict[str, Any], path: Path) -> None:
         if raw.get("partner", partner) != partner:
             self.fault((*path, "partner"), "inside another partner", found=raw["partner"], expected=partner)
+            self.places[partner] = path
             return
         self._location(raw.get("code", partner), raw, path, {"partner": partner, "kind": "fulfilment_centre"})
 
@@ -275,8 +273,6 @@ class Loader:
         rules = self.document.get("rules")
         if rules is None or not self.sound(("rules",)):
             return
-        from fcflow.rules import load_rules
-
         name = rules if isinstance(rules, str) else None
         try:
             loaded = load_rules(self._with_currency(rules), operators=self.plugins.operators)
@@ -315,8 +311,6 @@ class Loader:
         ready = self.document.get("ready")
         if ready is None or not self.sound(("ready",)):
             return
-        from fcflow.rules import compile_condition
-
         try:
             currency = self.document.get("currency") if self.sound(("currency",)) else None
             self.ready = compile_condition(ready, operators=self.plugins.operators, currency=currency)

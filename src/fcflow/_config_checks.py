@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from fcflow._schema import add_schema_faults, is_secret_name
+from fcflow.formats.names import name_faults, render_name
 from fcflow.model import Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
 
 if TYPE_CHECKING:
@@ -110,17 +111,17 @@ def check_feed_options(loader: Loader, raw: Mapping[str, Any], connection: Conne
 
 def check_name_template(loader: Loader, feed: Feed, path: Path) -> None:
     """The template of an outgoing file name can be filled in."""
-    try:
-        _sample_name(feed)
-    except ValueError as error:
-        loader.fault((*path, "name"), str(error), found=feed.name)
+    faults = name_faults(feed.name)
+    for fault in faults:
+        loader.fault((*path, "name"), fault.message, found=fault.found, expected=fault.expected)
+    if "{fulfilment_id" in feed.name and feed.batch != 1 and not faults:
+        loader.fault((*path, "name"), "a file of several orders cannot bear the id of one", expected='"batch": 1')
 
 
 def _sample_name(feed: Feed) -> str:
-    from fcflow.formats.names import render_name
-
     now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-    return render_name(feed.name, partner=feed.partner, now=now, counter=1, key="k1")
+    template = feed.name.replace("{fulfilment_id}", "A1")
+    return render_name(template, partner=feed.partner, now=now, counter=1, key="k1")
 
 
 def check_folders(loader: Loader, partner: Partner, path: Path) -> None:
@@ -143,10 +144,7 @@ def _takes_orders(loader: Loader, feed: Feed, orders: Feed, partner: Partner) ->
     connection = partner.connections.get(orders.connection)
     if connection is None or connection.scheme in ("http", "https") or _place(feed) != _place(orders):
         return False
-    try:
-        return fnmatchcase(_sample_name(orders), feed.match)
-    except ValueError:
-        return False
+    return not name_faults(orders.name) and fnmatchcase(_sample_name(orders), feed.match)
 
 
 # ------------------------------------------------------------------ words and codes

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 from attrs import field, frozen
@@ -22,15 +22,13 @@ from immutabledict import immutabledict
 from fcflow._config_build import Loader
 from fcflow._schema import PlacedFaults
 from fcflow.errors import ConfigError, FcflowError
+from fcflow.formats import Layout
 from fcflow.model import Feed, Location, Partner
 from fcflow.plugins import Plugins, collect_plugins, endpoint_of, load_plugins
+from fcflow.rules import Condition, RuleSet
 from fcflow.rules import source as json_source
 from fcflow.rules.faults import Faults
 from fcflow.transports.base import Endpoint, Finding
-
-if TYPE_CHECKING:
-    from fcflow.formats import Layout
-    from fcflow.rules import Condition, RuleSet
 
 __all__ = ["Config", "config_schema", "load_config"]
 
@@ -78,7 +76,7 @@ class Config:
 
     def layout(self, feed: Feed) -> Layout:
         """The layout of *feed*; loaded once."""
-        return self._loader.layout(feed.layout)
+        return self._loader.layout(feed.layout, feed.kind)
 
     def rule_set(self) -> RuleSet | None:
         """The rule set; compiled once. ``None`` where the configuration has none."""

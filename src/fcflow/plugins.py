@@ -56,10 +56,7 @@ class _BuiltIn:
 
     @hookimpl
     def fcflow_transports(self) -> Iterable[TransportType]:
-        from importlib.util import find_spec
-
-        present = [(module, name) for module, name in _BUILT_IN_TRANSPORTS if find_spec(module) is not None]
-        return [getattr(importlib.import_module(module), name) for module, name in present]
+        return [getattr(importlib.import_module(module), name) for module, name in _BUILT_IN_TRANSPORTS]
 
     @hookimpl
     def fcflow_strategies(self) -> Iterable[StrategyType]:
