@@ -421,6 +421,39 @@ def test_a_cancellation_after_everything_was_shipped_frees_nothing():
     assert progress.conflicts == ("line 2: cancelled after all of it was shipped; taken as shipped",)
 
 
+def test_a_cancellation_at_the_same_time_is_left_out_of_the_shipment():
+    """
+    One message may say both: all left but the unit that was cancelled.
+    """
+    progress = fold(TWO, [fact("shipped", at=NOON), fact("cancelled", "2", 1, at=NOON)])
+
+    assert dict(progress.released) == {"2": 1}
+    assert progress.conflicts == ()
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "short"])
+def test_everything_counted_out_and_everything_shipped_is_shipped(kind):
+    """
+    A whole shipment against counts that cancel every unit: nothing is free, and a person hears of it.
+    """
+    progress = fold(TWO, [fact("shipped"), fact(kind, "1", 2), fact(kind, "2", 1)])
+
+    assert progress.state is S.SHIPPED
+    assert not progress.released
+    assert progress.conflicts == ("all units are cancelled or short, and all are shipped: taken as shipped",)
+
+
+def test_a_line_counted_out_and_shipped_is_shipped():
+    """
+    The same for a single line: named as shipped, and all of it counted as cancelled.
+    """
+    progress = fold(TWO, [fact("shipped", "1"), fact("cancelled", "1", 2)])
+
+    assert [line.shipped for line in progress.lines] == [2, 0]
+    assert not progress.released
+    assert progress.conflicts == ("line 1: units shipped that were cancelled or short; taken as shipped",)
+
+
 def test_the_rest_cancelled_closes_a_part_shipment():
     """
     Some shipped and the rest cancelled or short is shipped, the rest is free.

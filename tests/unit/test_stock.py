@@ -158,6 +158,17 @@ def test_a_picture_knows_what_was_sent_before_it(sent, free):
     assert view([picture()], [demand(3, state=S.SENT, sent_at=at(sent))]).allocatable("leeds", "MUG") == free
 
 
+@pytest.mark.parametrize(("left", "level"), [(-1, 10), (0, 10), (1, 9)])
+def test_a_shipment_is_deducted_only_from_an_older_picture(left, level):
+    """
+    A run reads statuses before it reads stock, so at equal instants the picture is the younger one.
+    """
+    policy = StockPolicy(shipping_deducts=True)
+    shipped = [Shipped(location="leeds", sku="MUG", units=1, at=at(left), sent_at=at(-9))]
+
+    assert view([picture()], shipped=shipped, policy=policy).sellable("leeds", "MUG") == level
+
+
 def test_where_the_level_falls_on_shipment_a_picture_knows_only_what_was_shipped_before_it():
     """
     Everything sent and unshipped comes off, and what was shipped after the picture.
@@ -507,6 +518,15 @@ def test_a_picture_older_than_the_one_held_is_passed_over():
 
     assert pictures == []
     assert problems[0].field == "as_of"
+
+
+def test_a_picture_of_the_same_instant_replaces_the_one_held():
+    """
+    A corrected file for the same instant counts.
+    """
+    again = [Record(line=2, value=StockLevel(sku="MUG", on_hand=99, as_of=NOON))]
+
+    assert levels(merge(again, current=HELD, received_at=at(1))[0]) == {("leeds", "MUG"): 99}
 
 
 def test_a_clock_that_runs_ahead_is_not_believed():
