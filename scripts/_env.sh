@@ -72,7 +72,7 @@ _pip() { "$FCFLOW_VENV/bin/python" -m pip --disable-pip-version-check --quiet "$
 # Dependency groups came with pip 25.1.
 _need_pip() {
   "$FCFLOW_VENV/bin/python" -c 'import pip, sys; v = pip.__version__.split("."); sys.exit((int(v[0]), int(v[1])) < (25, 1))' \
-    || _pip install --upgrade 'pip>=25.1' || _die "pip could not upgrade itself to 25.1 or later"
+    || _pip --quiet install --upgrade 'pip>=25.1' || _die "pip could not upgrade itself to 25.1 or later"
 }
 
 _stamp() {

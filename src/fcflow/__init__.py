@@ -10,9 +10,10 @@ Example:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from fcflow._version import __version__
+
+TYPE_CHECKING = False  # known to type checkers by its name; importing it would load typing
 
 if TYPE_CHECKING:
     from fcflow.audit import AuditEvent, AuditType
