@@ -460,9 +460,11 @@ class FolderTransport:
     def _copy(self, path: str, size: int | None, sink: BinaryIO) -> Fetched:
         digest, count = hashlib.sha256(), 0
         for block in _capped(self.server.read(path, size), self.limits.max_bytes, self._at(path)):
+            count += len(block)
+            if size is not None and count > size:
+                raise TransportCorruptError(f"{self._at(path)}: expected {size} bytes, got more")
             sink.write(block)
             digest.update(block)
-            count += len(block)
         return Fetched(size=count, sha256=digest.hexdigest())
 
     def settle(self, offer: Offer, outcome: Outcome) -> None:

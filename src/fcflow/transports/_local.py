@@ -58,26 +58,33 @@ class LocalServer:
         return contextlib.nullcontext()
 
     def _path(self, path: str) -> Path:
-        whole = self.root / path if path else self.root
-        folder = os.path.realpath(whole.parent if path else whole)
+        """Of a file, which is not followed if it is a link."""
+        folder, _, name = path.rpartition("/")
+        return self._folder(folder) / name
+
+    def _folder(self, path: str) -> Path:
+        whole = self.root / path
         root = os.path.realpath(self.root)
-        if os.path.commonpath([folder, root]) != root:
+        if os.path.commonpath([os.path.realpath(whole), root]) != root:
             raise TransportRefusedError(f"{self.where} {path}: a link leads out of the folder")
         return whole
 
     @guarded
     def entries(self, folder: str) -> Sequence[Entry]:
         """Everything in *folder*."""
-        with os.scandir(self._path(folder)) as found:
+        with os.scandir(self._folder(folder)) as found:
             entries = [_entry_of(item) for item in found]
         return [entry for entry in entries if entry is not None]
 
     @guarded
     def stat(self, path: str, *, sure: bool = False) -> Entry | None:
         """What is at *path*."""
+        whole = self._path(path)
         try:
-            return _entry(os.path.basename(path), os.lstat(self._path(path)))
+            return _entry(os.path.basename(path), os.lstat(whole))
         except FileNotFoundError:
+            # In a folder that is there nothing is missing but the file; else this raises.
+            os.stat(whole.parent if not self.create else self.root.parent)
             return None
 
     @guarded
@@ -121,7 +128,7 @@ class LocalServer:
         """Make the folder, and those above it below the root."""
         if not self.root.is_dir():
             raise TransportNotFoundError(f"{self.where}: no such folder")
-        self._path(path).mkdir(parents=True, exist_ok=True)
+        self._folder(path).mkdir(parents=True, exist_ok=True)
 
     def findings(self) -> Iterable[Finding]:
         """Whether the folder can be written to."""

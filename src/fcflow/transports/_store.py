@@ -132,7 +132,7 @@ class StoreServer:
         except FileNotFoundError:
             if not self.is_object_store:
                 raise
-            self._in_time(lambda: self._open().info(self._root.partition("/")[0]))
+            self._in_time(lambda: self._open().info(self._root.strip("/").partition("/")[0]))
             return []
         own = self._path(folder).strip("/")
         return [_entry(info) for info in found if info["name"].strip("/") != own]

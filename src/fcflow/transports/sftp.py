@@ -209,6 +209,9 @@ class _SftpServer:
         try:
             return _entry(posixpath.basename(path), self._open().lstat(self._path(path)))
         except FileNotFoundError:
+            if sure:
+                # In a folder that is there nothing is missing but the file; else this raises.
+                self._open().stat(self._path(posixpath.dirname(path)))
             return None
 
     @guarded

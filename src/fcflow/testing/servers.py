@@ -1,0 +1,561 @@
+"""
+Real servers on 127.0.0.1: pyftpdlib, vsftpd, OpenSSH, asyncssh; each serves a scratch folder of its own.
+
+Every function is a context manager; it ends only the process that it started. vsftpd and OpenSSH need root, for
+the user that logs in, and programs of this machine: `MissingServerError` says which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+__all__ = [
+    "Certificate",
+    "MissingServerError",
+    "RunningServer",
+    "asyncssh_server",
+    "certificate",
+    "free_port",
+    "free_ports",
+    "openssh",
+    "pyftpdlib_server",
+    "scratch",
+    "system_user",
+    "vsftpd",
+]
+
+HOST = "127.0.0.1"
+_STARTING_S = 15.0
+
+
+class MissingServerError(RuntimeError):
+    """A program or a right that a server needs is not there."""
+
+
+@frozen(kw_only=True)
+class Certificate:
+    """
+    A certificate of a private authority, as PEM files.
+
+    Args:
+        ca: The authority, which clients trust.
+    """
+
+    ca: Path
+    chain: Path
+    key: Path
+    both: Path
+
+
+@frozen(kw_only=True)
+class RunningServer:
+    """
+    A server that listens.
+
+    Args:
+        root: The folder of this machine that a client sees at *base*.
+
+        base: That folder as a client names it, with slashes at both ends.
+
+        host_key: Public host key of an SSH server.
+
+        passive_ports: For the data channels of FTP.
+
+        owner: User and group id that files of a client get, or ``None`` for our own.
+    """
+
+    scheme: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    root: Path
+    base: str = "/"
+    certificate: Certificate | None = None
+    host_key: str | None = None
+    user_key: Path | None = None
+    passive_ports: Sequence[int] = ()
+    owner: tuple[int, int] | None = None
+    log: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"{self.scheme}://{self.user}@{HOST}:{self.port}{self.base}"
+
+    def folder(self, name: str) -> Path:
+        """A new folder below *root* that clients may write to."""
+        path = self.root / name
+        path.mkdir(parents=True)
+        if self.owner is not None:
+            os.chown(path, *self.owner)
+        return path
+
+
+# ---------------------------------------------------------------------- ports, folders, certificates
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def free_ports(count: int) -> range:
+    """*count* ports in a row that nobody listens on now; few of them run out, as a closed one rests for a minute."""
+    for _ in range(200):
+        first = 20000 + secrets.randbelow(12000 - count)
+        if all(_is_free(port) for port in range(first, first + count, max(count // 20, 1))):
+            return range(first, first + count)
+    raise RuntimeError(f"no {count} free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder that sshd accepts as a chroot: no parent of it may be written to by others."""
+    parent = Path("/srv")
+    place = parent if os.access(parent, os.W_OK) else None
+    path = Path(tempfile.mkdtemp(prefix="fcflow-", dir=place))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def certificate(folder: Path, *names: str) -> Certificate:
+    """A certificate for *names*, 127.0.0.1 and localhost where there are none."""
+    import trustme
+
+    authority = trustme.CA()
+    issued = authority.issue_cert(*(names or (HOST, "127.0.0.2", "localhost")))
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Certificate(
+        ca=folder / "ca.pem", chain=folder / "chain.pem", key=folder / "key.pem", both=folder / "both.pem"
+    )
+    authority.cert_pem.write_to_path(found.ca)
+    issued.private_key_pem.write_to_path(found.key)
+    found.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_and_cert_chain_pem.write_to_path(found.both)
+    for path in (found.key, found.both):
+        path.chmod(0o600)
+    return found
+
+
+@contextlib.contextmanager
+def system_user() -> Iterator[tuple[pwd.struct_passwd, str]]:
+    """A user of this machine with a password, removed at the end; only root can make one."""
+    if os.geteuid() != 0:
+        raise MissingServerError("a user to log in with can only be made by root")
+    name, password = f"fcflow-{secrets.token_hex(4)}", f"pass-{secrets.token_hex(8)}"
+    _run("useradd", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh", name)
+    try:
+        _run("chpasswd", given=f"{name}:{password}\n")
+        yield pwd.getpwnam(name), password
+    finally:
+        _run("userdel", name, fails=True)
+
+
+def _run(*command: str, given: str | None = None, fails: bool = False) -> None:
+    program = _program(command[0])
+    done = subprocess.run([program, *command[1:]], input=given, text=True, capture_output=True, check=False)  # noqa: S603
+    if done.returncode and not fails:
+        raise MissingServerError(f"{command[0]} failed: {done.stderr.strip()}")
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise MissingServerError(f"{name} is not installed")
+    return found
+
+
+# ---------------------------------------------------------------------- processes
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str], port: int, log: Path) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command line
+            list(command), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        _wait(port, process, log)
+        yield
+    finally:
+        _end(process)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _STARTING_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 0.5):
+            return
+        time.sleep(0.02)
+    said = log.read_text(errors="replace")[-2000:]
+    raise MissingServerError(f"{process.args!r} does not listen on port {port}: {said}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for ending in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, ending)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+
+
+# ---------------------------------------------------------------------- FTP
+
+
+@contextlib.contextmanager
+def pyftpdlib_server(
+    root: Path,
+    *,
+    tls: str | None = None,
+    identity: Certificate | None = None,
+    ports: Sequence[int] = (),
+    permissions: str = "elradfmwMT",
+    listing: str = "mlsd",
+    replies: Mapping[str, str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Iterator[RunningServer]:
+    """
+    pyftpdlib in a thread of this process.
+
+    Args:
+        tls: ``explicit``, ``implicit``, or ``None`` for a server in clear.
+
+        ports: For data channels; any where it is empty.
+
+        permissions: As pyftpdlib writes them.
+
+        listing: ``mlsd``, ``unix`` (LIST only) or ``dos`` (LIST only, in the style of Windows).
+
+        replies: Command to the answer that it always gets; may be changed while the server runs.
+
+        attributes: Class attributes of the handler, such as ``timeout`` or ``masquerade_address``.
+    """
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
+
+    logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
+    password = f"pass-{secrets.token_hex(8)}"
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("leeds", password, str(root), perm=permissions)
+    handler = _ftp_handler(tls, identity, listing, replies or {})
+    handler.authorizer = authorizer
+    handler.passive_ports = list(ports) or None
+    for name, value in (attributes or {}).items():
+        setattr(handler, name, value)
+    loop = IOLoop()
+    server = FTPServer((HOST, 0), handler, ioloop=loop)
+    stopping = threading.Event()
+    thread = threading.Thread(target=_serve, args=(server, stopping), daemon=True)
+    thread.start()
+    try:
+        yield RunningServer(
+            scheme="ftp" if tls is None else "ftps",
+            port=server.address[1],
+            user="leeds",
+            password=password,
+            root=root,
+            certificate=identity,
+            passive_ports=tuple(ports),
+        )
+    finally:
+        stopping.set()
+        thread.join(10)
+
+
+def _serve(server: Any, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        server.ioloop.loop(timeout=0.01, blocking=False)
+    server.close_all()
+
+
+def _ftp_handler(tls: str | None, identity: Certificate | None, listing: str, replies: Mapping[str, str]) -> Any:
+    from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+
+    class Handler(FTPHandler if tls is None else TLS_FTPHandler):  # type: ignore[misc]  # chosen at run time
+        use_sendfile = False
+        permit_privileged_ports = False
+        auth_failed_timeout = 0.05
+
+        def handle(self) -> None:
+            if tls == "implicit":
+                self.secure_connection(self.get_ssl_context())
+                self._prot = True
+            super().handle()
+
+        def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+            if cmd in replies:
+                self.respond(replies[cmd])
+            else:
+                super().pre_process_command(line, cmd, arg)
+
+    if tls is not None:
+        assert identity is not None, "TLS needs a certificate"
+        Handler.certfile = str(identity.both)
+        Handler.ssl_context = None
+        Handler.tls_data_required = True
+        Handler.tls_control_required = tls == "explicit"
+    if listing != "mlsd":
+        Handler.proto_cmds = {k: v for k, v in Handler.proto_cmds.items() if k not in ("MLSD", "MLST")}
+    if listing == "dos":
+        Handler.abstracted_fs = _dos_filesystem()
+    return Handler
+
+
+def _dos_filesystem() -> Any:
+    from pyftpdlib.filesystems import AbstractedFS
+
+    class DosFilesystem(AbstractedFS):  # type: ignore[misc]  # has no types
+        def format_list(self, basedir: str, listing: Sequence[str], ignore_err: bool = True) -> Iterator[bytes]:
+            for name in listing:
+                found = os.stat(os.path.join(basedir, name))
+                when = time.strftime("%m-%d-%y  %I:%M%p", time.gmtime(found.st_mtime))
+                size = "<DIR>" if os.path.isdir(os.path.join(basedir, name)) else str(found.st_size)
+                yield f"{when} {size:>20} {name}\r\n".encode()
+
+    return DosFilesystem
+
+
+@contextlib.contextmanager
+def vsftpd(
+    folder: Path,
+    user: tuple[pwd.struct_passwd, str],
+    *,
+    identity: Certificate | None = None,
+    implicit: bool = False,
+    require_reuse: bool = True,
+    **settings: Any,
+) -> Iterator[RunningServer]:
+    """vsftpd, in clear or with TLS, by default with session reuse required as it comes."""
+    program = _program("vsftpd")
+    found, password = user
+    root, empty = folder / "vsftpd", folder / "vsftpd-empty"
+    root.mkdir()
+    empty.mkdir()
+    os.chown(root, found.pw_uid, found.pw_gid)
+    port, ports = free_port(), free_ports(400)
+    config = folder / "vsftpd.conf"
+    chosen = _vsftpd_settings(root, empty, port, ports, folder / "vsftpd.xfer")
+    if identity is not None:
+        chosen |= _vsftpd_tls(identity, implicit, require_reuse)
+    config.write_text("".join(f"{name}={value}\n" for name, value in {**chosen, **settings}.items()))
+    config.chmod(0o600)
+    log = folder / "vsftpd.log"
+    with _process([program, str(config)], port, log):
+        yield RunningServer(
+            scheme="ftp" if identity is None else "ftps",
+            port=port,
+            user=found.pw_name,
+            password=password,
+            root=root,
+            certificate=identity,
+            passive_ports=ports,
+            owner=(found.pw_uid, found.pw_gid),
+            log=log,
+        )
+
+
+def _vsftpd_settings(root: Path, empty: Path, port: int, ports: range, log: Path) -> dict[str, Any]:
+    return {
+        "listen": "YES",
+        "listen_ipv6": "NO",
+        "listen_address": HOST,
+        "listen_port": port,
+        "background": "NO",
+        "anonymous_enable": "NO",
+        "local_enable": "YES",
+        "write_enable": "YES",
+        "local_root": root,
+        "local_umask": "022",
+        "chroot_local_user": "YES",
+        "allow_writeable_chroot": "YES",
+        "secure_chroot_dir": empty,
+        "pam_service_name": "vsftpd",
+        "seccomp_sandbox": "NO",
+        "utf8_filesystem": "YES",
+        "delay_failed_login": 0,
+        "pasv_min_port": ports[0],
+        "pasv_max_port": ports[-1],
+        "pasv_address": HOST,
+        "xferlog_enable": "YES",
+        "vsftpd_log_file": log,
+    }
+
+
+def _vsftpd_tls(identity: Certificate, implicit: bool, require_reuse: bool) -> dict[str, Any]:
+    return {
+        "ssl_enable": "YES",
+        "rsa_cert_file": identity.chain,
+        "rsa_private_key_file": identity.key,
+        "force_local_data_ssl": "YES",
+        "force_local_logins_ssl": "YES",
+        "ssl_tlsv1": "YES",
+        "ssl_ciphers": "HIGH",
+        "implicit_ssl": "YES" if implicit else "NO",
+        "require_ssl_reuse": "YES" if require_reuse else "NO",
+    }
+
+
+# ---------------------------------------------------------------------- SFTP
+
+
+@contextlib.contextmanager
+def openssh(folder: Path, user: tuple[pwd.struct_passwd, str]) -> Iterator[RunningServer]:
+    """OpenSSH's server for SFTP only, with the login shut into ``folder / "sshd"``; files go to ``/data``."""
+    program = _program("sshd")
+    found, password = user
+    root = folder / "sshd"
+    data = root / "data"
+    data.mkdir(parents=True)
+    os.chown(data, found.pw_uid, found.pw_gid)
+    keys = {name: _ssh_key(folder / name) for name in ("host_key", "user_key")}
+    allowed = folder / "authorized_keys"
+    allowed.write_text(keys["user_key"].with_suffix(".pub").read_text())
+    port, log, config = free_port(), folder / "sshd.log", folder / "sshd_config"
+    config.write_text(_sshd_config(root, keys["host_key"], allowed, port, found.pw_name, folder / "sshd.pid"))
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with _process([program, "-D", "-e", "-f", str(config)], port, log):
+        yield RunningServer(
+            scheme="sftp",
+            port=port,
+            user=found.pw_name,
+            password=password,
+            root=data,
+            base="/data/",
+            host_key=_public_line(keys["host_key"]),
+            user_key=keys["user_key"],
+            owner=(found.pw_uid, found.pw_gid),
+            log=log,
+        )
+
+
+def _ssh_key(path: Path) -> Path:
+    _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "fcflow", "-f", str(path))
+    return path
+
+
+def _public_line(key: Path) -> str:
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def _sshd_config(root: Path, key: Path, allowed: Path, port: int, user: str, pid: Path) -> str:
+    lines = [
+        f"ListenAddress {HOST}",
+        f"Port {port}",
+        f"HostKey {key}",
+        f"PidFile {pid}",
+        "UsePAM no",
+        "PasswordAuthentication yes",
+        "PubkeyAuthentication yes",
+        f"AuthorizedKeysFile {allowed}",
+        "StrictModes no",
+        "Subsystem sftp internal-sftp",
+        "ForceCommand internal-sftp",
+        f"ChrootDirectory {root}",
+        f"AllowUsers {user}",
+        "AllowTcpForwarding no",
+        "X11Forwarding no",
+        "PermitTTY no",
+        "MaxStartups 100:30:200",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[RunningServer]:
+    """asyncssh in a thread of this process; *posix_rename* off takes that extension away."""
+    import asyncio
+
+    import asyncssh
+
+    logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
+    root = folder / "asyncssh"
+    root.mkdir(exist_ok=True)
+    password = f"pass-{secrets.token_hex(8)}"
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+
+    class Server(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            return True
+
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, given: str) -> bool:
+            return username == "leeds" and given == password
+
+    class Files(asyncssh.SFTPServer):
+        def __init__(self, channel: Any) -> None:
+            super().__init__(channel, chroot=os.fsencode(root))
+
+        if not posix_rename:
+
+            def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+                raise asyncssh.SFTPOpUnsupported("no posix-rename here")
+
+    async def listen() -> Any:
+        return await asyncssh.listen(HOST, 0, server_factory=Server, server_host_keys=[host_key], sftp_factory=Files)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    acceptor = asyncio.run_coroutine_threadsafe(listen(), loop).result(_STARTING_S)
+    try:
+        yield RunningServer(
+            scheme="sftp",
+            port=acceptor.get_port(),
+            user="leeds",
+            password=password,
+            root=root,
+            host_key=" ".join(host_key.export_public_key().decode().split()[:2]),
+        )
+    finally:
+        asyncio.run_coroutine_threadsafe(_close(acceptor), loop).result(_STARTING_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_STARTING_S)
+        loop.close()
+
+
+async def _close(acceptor: Any) -> None:
+    import asyncio
+
+    acceptor.close()
+    await acceptor.wait_closed()
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,116 @@
+"""The contract of transports on real servers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcflow.model import Connection, PartnerLimits
+from fcflow.testing import FolderHarness, TransportContract
+from fcflow.testing.faults import Channel, FaultProxy
+from fcflow.testing.servers import RunningServer
+from fcflow.transports import ftp, sftp
+from fcflow.transports.base import Endpoint, Transport
+
+BUILD: dict[str, Callable[[Endpoint], Transport]] = {"ftp": ftp.build, "ftps": ftp.build, "sftp": sftp.build}
+
+
+def connect(
+    server: RunningServer, folder: str = "", limits: PartnerLimits | None = None, port: int = 0, **options: Any
+) -> Transport:
+    """A transport to *server*, through the proxy on *port* where one is given."""
+    if server.certificate is not None:
+        options.setdefault("ca_file", str(server.certificate.ca))
+    if server.host_key is not None:
+        options.setdefault("host_key", server.host_key)
+    connection = Connection(
+        url=f"{server.scheme}://{server.user}@127.0.0.1:{port or server.port}{server.base}{folder}",
+        secrets={"password": {"env": "X"}},
+        options=options,
+    )
+    return BUILD[server.scheme](
+        Endpoint(
+            partner="leeds",
+            connection=connection,
+            limits=limits or PartnerLimits(timeout_s=20),
+            base=Path("/"),
+            resolve=lambda reference: server.password,
+        )
+    )
+
+
+@contextlib.contextmanager
+def unreachable(proxy: FaultProxy) -> Iterator[None]:
+    proxy.control = Channel(refuse=True)
+    proxy.cut_all()
+    yield
+    proxy.heal()
+
+
+class _OnServer(TransportContract):
+    options: dict[str, Any] = {}  # noqa: RUF012 - constant, shown by the classes below
+
+    @pytest.fixture
+    def harness(self, server: RunningServer) -> Iterator[FolderHarness]:
+        with FaultProxy(("127.0.0.1", server.port)) as proxy:
+            yield FolderHarness(
+                server.root,
+                lambda folder, limits: connect(server, folder, limits, proxy.port, **self.options),
+                lambda: unreachable(proxy),
+                owner=server.owner,
+                secret=server.password,
+            )
+
+
+@pytest.mark.parametrize("server", ["pyftpdlib"], indirect=True)
+class TestFtp(_OnServer):
+    """Plain FTP with MLSD."""
+
+
+@pytest.mark.parametrize("server", ["pyftpdlib-unix"], indirect=True)
+class TestFtpListedAsUnix(_OnServer):
+    """LIST only, in the style of Unix."""
+
+
+@pytest.mark.parametrize("server", ["pyftpdlib-dos"], indirect=True)
+class TestFtpListedAsDos(_OnServer):
+    """LIST only, in the style of Windows."""
+
+
+@pytest.mark.parametrize("server", ["pyftpdlib-explicit"], indirect=True)
+class TestFtpsExplicit(_OnServer):
+    """TLS by AUTH TLS."""
+
+
+@pytest.mark.parametrize("server", ["pyftpdlib-implicit"], indirect=True)
+class TestFtpsImplicit(_OnServer):
+    """TLS from the first byte."""
+
+    options = {"implicit": True}  # noqa: RUF012
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd"], indirect=True)
+class TestVsftpd(_OnServer):
+    """A server without MLST."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd-reuse"], indirect=True)
+class TestVsftpdWithSessionReuse(_OnServer):
+    """A server that refuses data channels which do not take up the TLS session."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["openssh"], indirect=True)
+class TestOpenSsh(_OnServer):
+    """In a chroot."""
+
+
+@pytest.mark.parametrize("server", ["asyncssh"], indirect=True)
+class TestAsyncSsh(_OnServer):
+    """Another SFTP server."""
