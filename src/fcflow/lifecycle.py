@@ -57,7 +57,7 @@ class Fact:
     Args:
         kind: One of `FACT_KINDS`. ``delivered`` says that what was shipped has arrived, and not that it was shipped.
 
-        line_id: ``None`` speaks of the whole fulfilment order.
+        line_id: ``None`` speaks of the whole fulfilment order, where only a quantity of ``None`` or 0 has a meaning.
 
         quantity: Units so far; ``None`` is every unit that nothing else accounts for. A ``shipped`` fact of 0 units
             says that something left and not what.
@@ -375,13 +375,28 @@ class _Fold:
         self.lines = fulfilment.lines
         self.ordered = {line.line_id: line.quantity for line in fulfilment.lines}
         self.conflicts: set[str] = set()
-        self.facts = [fact for fact in facts if self._is_ours(fact)]
+        self.facts: list[Fact] = []
+        self._said_of: dict[tuple[str, str | None], list[Fact]] = defaultdict(list)
+        for fact in facts:
+            self._keep(fact)
 
-    def _is_ours(self, fact: Fact) -> bool:
-        known = fact.line_id is None or fact.line_id in self.ordered
-        if not known:
+    def _keep(self, fact: Fact) -> None:
+        if fact.line_id is not None and fact.line_id not in self.ordered:
             self.conflicts.add(f"line {fact.line_id}: {fact.kind}, but no such line was sent")
-        return known
+            return
+        self.facts.append(fact)
+        self._said_of[fact.kind, fact.line_id].append(fact)
+
+    def _of(self, kind: str, line_id: str | None) -> Sequence[Fact]:
+        """Facts of one line, or with ``None`` those of the whole fulfilment order."""
+        return self._said_of.get((kind, line_id), ())
+
+    def _all_of(self, kind: str, line_id: str | None) -> bool:
+        """Whether every unit not otherwise accounted for is said to be so, of just this line or of just the whole."""
+        return any(fact.quantity is None for fact in self._of(kind, line_id))
+
+    def _covers(self, kind: str, line_id: str) -> bool:
+        return self._all_of(kind, line_id) or self._all_of(kind, None)
 
     def progress(self) -> Progress:
         lines = tuple(self._lines())
@@ -410,7 +425,7 @@ class _Fold:
     def _line(self, line: FulfilmentLine, shipped: int, returned: int) -> LineProgress:
         short = self._gone("short", line, line.quantity - shipped)
         cancelled = self._gone("cancelled", line, line.quantity - shipped - short)
-        all_back = self._all_of("returned", line.line_id)
+        all_back = self._covers("returned", line.line_id)
         if returned > shipped or (all_back and not shipped):
             self._contradicts(line, f"{returned or 'all'} units returned, {shipped} shipped")
         return LineProgress(
@@ -425,24 +440,23 @@ class _Fold:
     def _shipped(self) -> dict[str, int]:
         counted = self._counted("shipped")
         accounted = {line.line_id: self._accounted(line) for line in self.lines}
-        whole = any(fact.line_id is None and fact.quantity is None for fact in self._of("shipped"))
-        if whole and accounted == self.ordered:
+        if self._all_of("shipped", None) and accounted == self.ordered:
             self.conflicts.add("all units are cancelled or short, and all are shipped: taken as shipped")
             return dict(self.ordered)
         shipped = {line.line_id: self._shipped_of(line, counted, accounted) for line in self.lines}
-        if shipped == self.ordered and any(f.line_id is None and f.quantity is None for f in self._of("cancelled")):
-            self.conflicts.add("the whole order is cancelled, and all units are shipped: taken as shipped")
+        for kind in ("cancelled", "short"):
+            if shipped == self.ordered and self._all_of(kind, None):
+                self.conflicts.add(f"the whole order is {kind}, and all units are shipped: taken as shipped")
         return shipped
 
     def _shipped_of(self, line: FulfilmentLine, counted: Mapping[str, int], accounted: Mapping[str, int]) -> int:
-        own = any(fact.line_id == line.line_id and fact.quantity is None for fact in self._of("shipped"))
         gone = accounted[line.line_id]
-        if own and gone == line.quantity:
+        if self._all_of("shipped", line.line_id) and gone == line.quantity:
             gone = 0
-        rest = line.quantity - gone if self._all_of("shipped", line.line_id) else 0
+        rest = line.quantity - gone if self._covers("shipped", line.line_id) else 0
         shipped = max(counted[line.line_id], rest)
-        cancelled = any(fact.line_id == line.line_id and fact.quantity is None for fact in self._of("cancelled"))
-        if accounted[line.line_id] > line.quantity - shipped or (cancelled and shipped == line.quantity):
+        given_up = any(self._all_of(kind, line.line_id) for kind in ("cancelled", "short"))
+        if accounted[line.line_id] > line.quantity - shipped or (given_up and shipped == line.quantity):
             self._contradicts(line, "units shipped that were cancelled or short; taken as shipped")
         return shipped
 
@@ -455,15 +469,18 @@ class _Fold:
         return min(units, line.quantity)
 
     def _greatest(self, kind: str, line_id: str) -> int:
-        shipped_at = min((f.at for f in self._of("shipped") if _is_all_of(f, line_id) and f.at), default=None)
-        late = [f for f in self._of(kind) if f.line_id == line_id and f.at and shipped_at and f.at > shipped_at]
-        if any(f.quantity for f in late):
-            self.conflicts.add(f"line {line_id}: {kind} after all of it was shipped; taken as shipped")
-        said = [f.quantity or 0 for f in self._of(kind) if f.line_id == line_id and f not in late]
-        return max(said, default=0)
+        whole = [*self._of("shipped", line_id), *self._of("shipped", None)]
+        shipped_at = min((fact.at for fact in whole if fact.quantity is None and fact.at), default=None)
+        greatest = 0
+        for fact in self._of(kind, line_id):
+            if fact.at and shipped_at and fact.at > shipped_at and fact.quantity:
+                self.conflicts.add(f"line {line_id}: {kind} after all of it was shipped; taken as shipped")
+            else:
+                greatest = max(greatest, fact.quantity or 0)
+        return greatest
 
     def _gone(self, kind: str, line: FulfilmentLine, most: int) -> int:
-        units = line.quantity if self._all_of(kind, line.line_id) else self._greatest(kind, line.line_id)
+        units = line.quantity if self._covers(kind, line.line_id) else self._greatest(kind, line.line_id)
         return min(units, most)
 
     def _counted(self, kind: str) -> dict[str, int]:
@@ -485,20 +502,14 @@ class _Fold:
 
     def _said(self, kind: str, line: FulfilmentLine) -> int:
         by_parcel: dict[frozenset[str], int] = {}
-        for fact in self._of(kind):
-            if fact.line_id == line.line_id and fact.quantity:
+        for fact in self._of(kind, line.line_id):
+            if fact.quantity:
                 numbers = frozenset(fact.shipment.split("|")) if fact.shipment else frozenset()
                 by_parcel[numbers] = max(by_parcel.get(numbers, 0), fact.quantity)
         # Units of no parcel in particular may be units of a parcel we know by now, so they fill up and never overflow.
         nameless = by_parcel.pop(frozenset(), 0)
         named = _units_in(by_parcel)
         return max(named, nameless, min(named + nameless, line.quantity))
-
-    def _of(self, kind: str) -> Iterator[Fact]:
-        return (fact for fact in self.facts if fact.kind == kind)
-
-    def _all_of(self, kind: str, line_id: str) -> bool:
-        return any(_is_all_of(fact, line_id) for fact in self._of(kind))
 
     # -------------------------------------------------------------- concluding
 
@@ -517,28 +528,23 @@ class _Fold:
         return bool(shipped) and all(self._has_arrived(line_id) for line_id in shipped)
 
     def _has_arrived(self, line_id: str) -> bool:
-        left = {fact.shipment for fact in self._of("shipped") if fact.line_id in (None, line_id) and fact.shipment}
-        came = {fact.shipment for fact in self._of("delivered") if fact.line_id in (None, line_id)}
+        left = {f.shipment for each in (line_id, None) for f in self._of("shipped", each) if f.shipment}
+        came = {f.shipment for each in (line_id, None) for f in self._of("delivered", each)}
         return "" in came or (bool(left) and left <= came)
 
     def _problem(self, state: FulfilmentState | None) -> str | None:
-        errors = [fact for fact in self._of("error") if not self._is_settled(fact, state)]
+        closing = [fact.at for fact in self.facts if fact.kind in ("shipped", "cancelled", "short")]
+        closed = state in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED)
+        last = max((fact.at for fact in self.facts if fact.kind != "error" and fact.at), default=None)
+        errors = [
+            fact
+            for fact in self.facts
+            if fact.kind == "error"
+            and not (closed and (fact.at is None or None in closing))
+            and not (fact.at and last and last > fact.at)
+        ]
         latest = max(errors, key=lambda f: (f.at is not None, f.at and f.at.timestamp(), f.message or ""), default=None)
         return None if latest is None else latest.message or "error without a text"
-
-    def _is_settled(self, error: Fact, state: FulfilmentState | None) -> bool:
-        closing = ("shipped", "cancelled", "short")
-        if error.at is None or any(fact.at is None for fact in self.facts if fact.kind in closing):
-            return state in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED) or self._is_overtaken(error)
-        return self._is_overtaken(error)
-
-    def _is_overtaken(self, error: Fact) -> bool:
-        later = (fact.at for fact in self.facts if fact.kind != "error" and fact.at is not None)
-        return error.at is not None and any(at > error.at for at in later)
-
-
-def _is_all_of(fact: Fact, line_id: str) -> bool:
-    return fact.quantity is None and fact.line_id in (None, line_id)
 
 
 def _units_in(parcels: Mapping[frozenset[str], int]) -> int:
@@ -547,7 +553,7 @@ def _units_in(parcels: Mapping[frozenset[str], int]) -> int:
     total = 0
     for numbers in sorted(parcels, key=lambda each: (-len(each), sorted(each))):
         if numbers in rest:
-            within = {each: rest.pop(each) for each in list(rest) if each < numbers}
+            within = {each: rest.pop(each) for each in list(rest) if each < numbers} if len(numbers) > 1 else {}
             total += max(rest.pop(numbers), _units_in(within))
     return total
 
