@@ -132,15 +132,14 @@ class StatusBinder:
         shipments: tuple[Shipment, ...] = value.shipments
         if not self._on_lines:
             return [(each, None) for each in shipments] if self.grouped and shipments else [(_merged(shipments), None)]
+        own = {(line.line_id, line.sku): line for line in value.lines}
         pairs: list[tuple[Shipment | None, StatusLine | None]] = []
-        packed = {(line.line_id, line.sku) for each in shipments for line in each.lines}
-        others = [line for line in value.lines if (line.line_id, line.sku) not in packed]
-        bare = [each for each in shipments if not each.lines]
         for each in shipments:
-            pairs += [(each, line) for line in each.lines]
-        carrier = bare.pop() if len(bare) == 1 and others and len(shipments) == 1 else None
+            pairs += [(each, _packed(line, own.pop((line.line_id, line.sku), None))) for line in each.lines]
+        bare = [each for each in shipments if not each.lines]
+        carrier = bare.pop() if len(shipments) == 1 and bare and own else None
         pairs += [(each, None) for each in bare]
-        pairs += [(carrier, line) for line in others]
+        pairs += [(carrier, line) for line in own.values()]
         return pairs or [(None, None)]
 
     def key(self, parsed: Parsed) -> Hashable:
@@ -156,7 +155,7 @@ class StatusBinder:
             status=said.status,
             raw_status=said.raw,
             shipments=_shipments(rows),
-            lines=_summed([line for row in rows if (line := _status_line(row)) is not None]),
+            lines=_summed([line for row in sorted(rows, key=_is_loose) if (line := _status_line(row)) is not None]),
             message=first.get("message"),
             at=first.get("at"),
             event_id=first.get("event_id"),
@@ -164,6 +163,11 @@ class StatusBinder:
 
     def missing(self, names: frozenset[str]) -> str | None:
         return None if "reference" in names else "reference"
+
+
+def _packed(line: StatusLine, own: StatusLine | None) -> StatusLine:
+    """A line of a parcel, with what else was said of that line."""
+    return line if own is None else evolve(own, shipped=line.shipped)
 
 
 def _merged(shipments: Sequence[Shipment]) -> Shipment | None:
@@ -188,6 +192,11 @@ def _shipment(key: tuple[Any, ...], lines: list[StatusLine]) -> Shipment:
     said = {name: value for name, value in zip(_SHIPMENT, key, strict=True) if value}
     packed = [StatusLine(line_id=line.line_id, sku=line.sku, shipped=line.shipped) for line in lines]
     return Shipment(**said, lines=_summed(packed))
+
+
+def _is_loose(row: Parsed) -> bool:
+    """Whether the row's line is in no parcel; such lines come last, so that their order says nothing."""
+    return row.get("line.shipped") is None or not any(row.get(name) for name in _SHIPMENT)
 
 
 def _status_line(row: Parsed) -> StatusLine | None:
