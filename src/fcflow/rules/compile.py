@@ -162,7 +162,7 @@ def _test(node: Test) -> Verdict:
     return verdict
 
 
-def _in_currency(node: Test, check: Callable[[Any, Facts], bool]) -> Verdict:
+def _in_currency(node: Test, check: Callable[[Any, Facts], bool | None]) -> Verdict:
     get, currency = node.field.get, node.currency
 
     def verdict(facts: Facts) -> bool | None:
@@ -179,7 +179,10 @@ def _foreign(node: Test, operator: OperatorType) -> Verdict:
         value = get(facts)
         if value is None:
             return None
-        found = operator.test(value, argument, facts.order)
+        try:
+            found = operator.test(value, argument, facts.order)
+        except Exception as error:
+            raise PluginError(f"operator {operator.name}: {type(error).__name__}: {error}") from error
         if found is not None and not isinstance(found, bool):
             raise PluginError(f"operator {operator.name}: expected true, false or None, got {found!r}")
         return found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from attrs import field, frozen
 from immutabledict import immutabledict
@@ -19,8 +19,8 @@ from fcflow.rules.fields import Facts, FieldType
 
 __all__ = ["OPERATORS", "Operand", "Operator", "OperatorTest", "OperatorType", "checker", "compare"]
 
-Check = Callable[[Any], bool]
-FactsCheck = Callable[[Any, Facts], bool]
+Check = Callable[[Any], bool | None]
+FactsCheck = Callable[[Any, Facts], bool | None]
 
 
 class Operand(StrEnum):
@@ -156,7 +156,7 @@ _ORDERINGS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def compare(op: str, wanted: Any) -> Check:
+def compare(op: str, wanted: Any) -> Callable[[Any], bool]:
     """The comparison *op* with *wanted* (two values for ``between``)."""
     if op == "between":
         low, high = wanted
@@ -188,7 +188,7 @@ def _text_test(op: str, wanted: Any) -> Check:
         case "ends_with":
             return lambda value: bool(value.endswith(wanted))
         case "matches":
-            return lambda value: bool(wanted.found_in(value))
+            return lambda value: cast("bool | None", wanted.found_in(value))
         case _:
             return compare(op, wanted)
 
@@ -200,7 +200,7 @@ def _folded(wanted: Any) -> Any:
 
 
 def _folding(check: Check) -> Check:
-    def folded(value: Any) -> bool:
+    def folded(value: Any) -> bool | None:
         if isinstance(value, frozenset):
             return check(frozenset(each.casefold() for each in value))
         return check(value.casefold())

@@ -16,7 +16,7 @@ from fcflow.rules.faults import Faults, Path, nearest, path_text
 from fcflow.rules.fields import FIELDS, Field, FieldType, find_field
 from fcflow.rules.operators import OPERATORS, Operand, Operator, OperatorType
 from fcflow.rules.shape import check_value
-from fcflow.rules.source import plain
+from fcflow.rules.source import MAX_DEPTH, plain
 from fcflow.rules.tree import (
     AllOf,
     AnyOf,
@@ -63,7 +63,7 @@ class ConditionParser:
         self._values = Values(_mapping(document.get("lists")))
         self._written = _mapping(document.get("conditions"))
         self._named: dict[str, Node] = {}
-        self._sizes: dict[str, int] = {}
+        self._extents: dict[str, tuple[int, int]] = {}
         self._open: list[str] = []
         self._zone = self._zone_at(document.get("zone"), ("zone",))
 
@@ -80,10 +80,12 @@ class ConditionParser:
             scope: ``order``; ``line`` where a line is looked at; ``either`` in a named condition.
         """
         node = self._node(raw, path, scope)
-        if self._size(node) > MAX_SIZE:
-            self._faults.add(path, "too many tests", expected=f"at most {MAX_SIZE}, named conditions written out")
-            return Truth()
-        return node
+        size, depth = self._extent(node)
+        if size <= MAX_SIZE and depth <= MAX_DEPTH:
+            return node
+        bound = f"{MAX_SIZE} parts" if size > MAX_SIZE else f"{MAX_DEPTH} levels"
+        self._faults.add(path, "too large", expected=f"at most {bound}, named conditions written out")
+        return Truth()
 
     # -------------------------------------------------------------- composition
 
@@ -120,6 +122,9 @@ class ConditionParser:
             circle = " -> ".join([*self._open[self._open.index(name) :], name])
             self._faults.add(at, f"a condition that uses itself: {circle}")
             return Truth()
+        if len(self._open) > MAX_DEPTH:
+            self._faults.add(at, "nested too deeply", expected=f"at most {MAX_DEPTH} levels")
+            return Truth()
         part = self._resolve(name)
         if scope == "order" and _needs_line(part):
             self._faults.add(at, "a condition on a line", found=name, expected="its use inside any_line or the like")
@@ -133,13 +138,16 @@ class ConditionParser:
             part = self.parse(self._written[name], ("conditions", name), scope="either")
             self._open.pop()
             self._named[name] = part
-            self._sizes[name] = self._size(part)
+            self._extents[name] = self._extent(part)
         return self._named[name]
 
-    def _size(self, node: Node) -> int:
-        if isinstance(node, Named):
-            return 1 + self._sizes.get(node.name, 0)
-        return 1 + sum(self._size(child) for child in children(node))
+    def _extent(self, node: Node) -> tuple[int, int]:
+        """How many parts and how many levels there are, named conditions written out."""
+        below = [
+            self._extents.get(node.name, (0, 0)) if isinstance(node, Named) else self._extent(child)
+            for child in children(node)
+        ]
+        return 1 + sum(size for size, _ in below), 1 + max((depth for _, depth in below), default=0)
 
     # -------------------------------------------------------------- over lines, stock
 

@@ -27,8 +27,8 @@ class PatternError(ValueError):
 class Pattern(Protocol):
     """A compiled pattern."""
 
-    def found_in(self, text: str) -> bool:
-        """Whether the pattern is found anywhere in *text*."""
+    def found_in(self, text: str) -> bool | None:
+        """Whether the pattern is found anywhere in *text*; ``None`` where *text* is too long to say."""
         ...
 
 
@@ -100,8 +100,8 @@ _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 class _PythonPattern:
     compiled: re.Pattern[str]
 
-    def found_in(self, text: str) -> bool:
-        return self.compiled.search(text[:MAX_INPUT]) is not None
+    def found_in(self, text: str) -> bool | None:
+        return None if len(text) > MAX_INPUT else self.compiled.search(text) is not None
 
 
 def _compile_python(pattern: str, ignore_case: bool) -> Pattern:

@@ -24,7 +24,7 @@ from fcflow.rules.index import Index
 from fcflow.rules.operators import OperatorType
 from fcflow.rules.parse import ConditionParser, parse_document
 from fcflow.rules.shape import check_shape, is_schema
-from fcflow.rules.source import digest, exact, plain, read
+from fcflow.rules.source import canonical, digest, exact, plain, read
 from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
 
 __all__ = ["Condition", "RuleSet", "compile_condition", "load_rules"]
@@ -179,6 +179,12 @@ class Condition:
     def __repr__(self) -> str:
         return f"Condition({self.document!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return self._made_from[:-1] == other._made_from[:-1] if isinstance(other, Condition) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(canonical(self._made_from[0]))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt_condition, self._made_from
 
@@ -226,6 +232,9 @@ def compile_condition(
     written = exact(document, faults)
     around = exact({key: value for key, value in surroundings.items() if value}, faults)
     check_shape(written, faults, "condition")
+    for part, definition in (("lists", "values"), ("conditions", "condition")):
+        for name, value in around.get(part, {}).items():
+            check_shape(value, faults, definition, (part, name))
     parser = ConditionParser(around, faults, operators)
     parser.parse_named()
     node = parser.parse(written, (), scope="either" if scope == "line" else scope)

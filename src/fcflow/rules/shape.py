@@ -55,9 +55,9 @@ def _validator(definition: str | None) -> Draft202012Validator:
     return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": whole["$defs"]})
 
 
-def check_shape(document: Any, faults: Faults, definition: str | None = None) -> None:
+def check_shape(document: Any, faults: Faults, definition: str | None = None, path: Path = ()) -> None:
     """Note every place where *document* has not the shape of a rule set, or of one *definition* of its schema."""
-    _note(list(_validator(definition).iter_errors(document)), faults, ())
+    _note(list(_validator(definition).iter_errors(document)), faults, path)
 
 
 def check_value(value: Any, value_schema: Mapping[str, Any], faults: Faults, path: Path) -> None:
