@@ -13,6 +13,7 @@ from fcflow.cli.exit_codes import ExitCode
 from fcflow.cli.output import clean, print_json, table
 from fcflow.cli.session import Session, command
 from fcflow.cli.shapes import explanation_document, facts, fulfilment_document, order_document, order_row
+from fcflow.documents import orders_from_documents
 from fcflow.errors import Fault, OrderError
 from fcflow.model import FulfilmentState, Order, OrderState, Problem
 
@@ -46,11 +47,13 @@ def import_orders(
     Where one order has a fault none is imported, unless `--skip-bad` is given. Importing the same file again changes
     nothing.
     """
-    orders, problems = read_orders(session, file, layout)
+    orders, problems = read_orders(session, file, layout, skip_bad=skip_bad)
     if problems and not skip_bad:
         raise OrderError(str(file), [_fault(problem) for problem in problems])
     with session.synchronizer() as sync:
-        report = sync.add_orders(orders, location=location, fulfilled_elsewhere=fulfilled_elsewhere)
+        report = sync.add_orders(
+            orders, location=location, fulfilled_elsewhere=fulfilled_elsewhere, actor=session.actor
+        )
     counts = {name: len(getattr(report, name)) for name in ("added", "unchanged", "amended", "refused")}
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     bad = [{"what": "not imported", "why": str(problem)} for problem in problems]
@@ -64,14 +67,17 @@ def _lists(report: Any) -> dict[str, Any]:
     return {name: getattr(report, name) for name in ("added", "unchanged", "amended", "refused")}
 
 
-def read_orders(session: Session, file: Path, layout: str | None) -> tuple[list[Order], list[Problem]]:
-    """The orders of *file*, and what could not be read."""
+def read_orders(
+    session: Session, file: Path, layout: str | None, *, skip_bad: bool = False
+) -> tuple[list[Order], list[Problem]]:
+    """The orders of *file*, and what could not be read; without a layout a fault raises unless *skip_bad*."""
     try:
         payload = file.read_bytes()
     except OSError as error:
         raise OrderError(str(file), [Fault(f"cannot be read: {error.strerror}")]) from None
     if layout is None:
-        return _read_json(file, payload), []
+        documents = _read_json(file, payload)
+        return _each(documents) if skip_bad else (orders_from_documents(documents, source=str(file)), [])
     from fcflow.formats import load_layout
 
     loaded = load_layout(layout, base=session.path.absolute().parent)
@@ -82,21 +88,38 @@ def read_orders(session: Session, file: Path, layout: str | None) -> tuple[list[
     return [record.value for record in records], problems
 
 
-def _read_json(file: Path, payload: bytes) -> list[Order]:
-    from fcflow.documents import orders_from_documents
-
+def _read_json(file: Path, payload: bytes) -> list[Any]:
     try:
         text = payload.decode("utf-8-sig")
         if text.lstrip().startswith("["):
-            documents = json_module.loads(text)
-        else:
-            documents = [_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+            return list(json_module.loads(text))
+        return [_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     except UnicodeDecodeError as error:
         raise OrderError(str(file), [Fault(f"byte {error.start} is not UTF-8")]) from None
     except json_module.JSONDecodeError as error:
         fault = Fault(f"not JSON: {error.msg}", line=error.lineno, column=error.colno)
         raise OrderError(str(file), [fault]) from None
-    return orders_from_documents(documents, source=str(file))
+
+
+def _each(documents: list[Any]) -> tuple[list[Order], list[Problem]]:
+    """The orders that have no fault, and the faults of the others."""
+    orders: dict[str, Order] = {}
+    problems: list[Problem] = []
+    for index, document in enumerate(documents):
+        try:
+            [order] = orders_from_documents([document])
+        except OrderError as error:
+            paths = [fault.path.removeprefix("$[0]") for fault in error.faults]
+            problems += [_problem(fault, f"$[{index}]{path}") for fault, path in zip(error.faults, paths, strict=True)]
+            continue
+        if orders.setdefault(order.order_id, order) != order:
+            problems.append(Problem(field=f"$[{index}].order_id", message="stands twice with different content"))
+    return list(orders.values()), problems
+
+
+def _problem(fault: Fault, path: str) -> Problem:
+    found = None if fault.found is None else str(fault.found)
+    return Problem(field=path, message=fault.message or None, found=found, expected=fault.expected)
 
 
 def _line(number: int, line: str) -> Any:
@@ -192,28 +215,28 @@ def move(
 ) -> ExitCode:
     """Move orders to a location by hand; rules leave them there until they are released."""
     with session.synchronizer() as sync:
-        return session.show_change(sync.move(orders, to, override=override, actor="person"), f"moved to {to}")
+        return session.show_change(sync.move(orders, to, override=override, actor=session.actor), f"moved to {to}")
 
 
 @command(app, "hold")
 def hold(session: Session, orders: Ids, reason: Reason) -> ExitCode:
     """Hold orders back: they are not allocated until they are released."""
     with session.synchronizer() as sync:
-        return session.show_change(sync.hold(orders, reason, actor="person"), "held")
+        return session.show_change(sync.hold(orders, reason, actor=session.actor), "held")
 
 
 @command(app, "release")
 def release(session: Session, orders: Ids) -> ExitCode:
     """Release orders: from hold, from where they were moved by hand, from being given up."""
     with session.synchronizer() as sync:
-        return session.show_change(sync.release(orders, actor="person"), "released")
+        return session.show_change(sync.release(orders, actor=session.actor), "released")
 
 
 @command(app, "cancel")
 def cancel(session: Session, orders: Ids, reason: Reason) -> ExitCode:
     """Cancel orders: at once before they were sent, afterwards as a request that awaits the partner."""
     with session.synchronizer() as sync:
-        return session.show_change(sync.cancel(orders, reason, actor="person"), "cancelled")
+        return session.show_change(sync.cancel(orders, reason, actor=session.actor), "cancelled")
 
 
 @command(app, "mark-shipped")
@@ -227,7 +250,7 @@ def mark_shipped(
     """Record that a location shipped, where no status will come."""
     with session.synchronizer() as sync:
         report = sync.mark_shipped(
-            fulfilments, carrier=carrier, service=service, tracking_numbers=tuple(tracking or ()), actor="person"
+            fulfilments, carrier=carrier, service=service, tracking_numbers=tuple(tracking or ()), actor=session.actor
         )
     return session.show_change(report, "shipped")
 

@@ -78,7 +78,7 @@ def resend(
 ) -> ExitCode:
     """Send deliveries again, as new ones: only when the partner is known not to have them."""
     with session.synchronizer() as synchronizer:
-        return session.show_change(synchronizer.resend(deliveries, reason, actor="person"), "will be sent again")
+        return session.show_change(synchronizer.resend(deliveries, reason, actor=session.actor), "will be sent again")
 
 
 @command(app, "resolve")
@@ -90,5 +90,5 @@ def resolve(
 ) -> ExitCode:
     """Settle what is unclear or was given up: a person says what is true."""
     with session.synchronizer() as synchronizer:
-        report = synchronizer.resolve(fulfilments, outcome.value, reason, actor="person")
+        report = synchronizer.resolve(fulfilments, outcome.value, reason, actor=session.actor)
     return session.show_change(report, f"settled as {outcome.value}")

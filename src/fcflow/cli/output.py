@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -45,17 +45,23 @@ def clean(value: object) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def table(title: str, rows: Sequence[Mapping[str, Any]], *, empty: str = "nothing") -> Table | Text:
+def table(title: str, rows: Sequence[Mapping[str, Any]], *, empty: str = "nothing") -> RenderableType:
     """*rows* as a table with the keys of the first as columns; numbers stand to the right."""
     if not rows:
         return Text(f"{title}: {empty}" if title else empty)
-    made = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in rows[0]:
-        numbers = all(isinstance(row.get(name), int) for row in rows)
-        made.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        made.add_column(
+            name, justify="right" if _is_count([row.get(name) for row in rows]) else "left", overflow="fold"
+        )
     for row in rows:
         made.add_row(*(Text(clean(row.get(name))) for name in rows[0]))
-    return made
+    return Group(Text(title, "bold"), made) if title else made
+
+
+def _is_count(values: Sequence[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, int) and not isinstance(value, bool) for value in known)
 
 
 # ------------------------------------------------------------------ JSON

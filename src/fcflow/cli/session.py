@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from attrs import define, field
+from attrs import define, evolve, field
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
@@ -60,16 +62,36 @@ class Session:
             self._config = load_config(self.path)
         return self._config
 
+    @property
+    def actor(self) -> str:
+        """Who the audit trail says it was: the variable ``FCFLOW_ACTOR``, else the user of the operating system."""
+        try:
+            return os.environ.get("FCFLOW_ACTOR") or getpass.getuser()
+        except (OSError, KeyError):
+            return "person"
+
     @contextmanager
-    def synchronizer(self, *, progress: bool = False) -> Iterator[Synchronizer]:
-        """A synchronizer for the length of a ``with``; with a progress bar on a terminal where *progress* asks."""
+    def synchronizer(self, *, progress: bool = False, touch: bool = True) -> Iterator[Synchronizer]:
+        """
+        A synchronizer for the length of a ``with``.
+
+        Args:
+            progress: Show a progress bar, on a terminal.
+
+            touch: ``False`` makes no SQLite file where there is none yet.
+        """
         from fcflow.synchronizer import Synchronizer
 
         with (
             self._progress(progress) as callback,
-            Synchronizer.from_config(self.config, progress=callback) as synchronizer,
+            Synchronizer.from_config(self._stored(touch), progress=callback) as synchronizer,
         ):
             yield synchronizer
+
+    def _stored(self, touch: bool) -> Config:
+        path = self.config.store_url.removeprefix("sqlite:///")
+        missing = path != self.config.store_url and not Path(path.split("?", 1)[0]).exists()
+        return evolve(self.config, store_url="sqlite://") if missing and not touch else self.config
 
     def show(self, document: Any, *renderables: RenderableType) -> None:
         """Print *document* as JSON where that was asked for, else the *renderables*."""

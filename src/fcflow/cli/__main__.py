@@ -1,0 +1,7 @@
+"""``python -m fcflow.cli`` is ``fcflow``."""
+
+import sys
+
+from fcflow.cli import main
+
+sys.exit(main())
