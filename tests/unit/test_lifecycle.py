@@ -396,6 +396,20 @@ def test_shipped_beats_cancelled():
     assert progress.conflicts == ("the whole order is cancelled, and all units are shipped: taken as shipped",)
 
 
+@pytest.mark.parametrize("kind", ["cancelled", "short"])
+def test_a_line_given_up_whole_and_shipped_whole_is_shipped(kind):
+    """
+    The same for a line that is named without a count, and for the whole order said to be short.
+    """
+    line = fold(TWO, [fact(kind, "1"), fact("shipped", "1", 2, shipment="T1")])
+    whole = fold(TWO, [fact(kind), fact("shipped")])
+
+    assert line.conflicts == ("line 1: units shipped that were cancelled or short; taken as shipped",)
+    assert whole.conflicts == (f"the whole order is {kind}, and all units are shipped: taken as shipped",)
+    assert not line.released
+    assert not whole.released
+
+
 def test_a_cancelled_line_stays_out_of_a_whole_shipment():
     """
     One line cancelled by count, then SHIPPED: the rest left, the line is free.
