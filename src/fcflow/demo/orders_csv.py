@@ -78,6 +78,8 @@ _FAR = (
     ("Regula Bürgi", "Seestrasse 40", "Zürich", "'8002", "ZH", "CH"),
 )
 _POLISH = ("Łukasz Wójcik", "ul. Świętokrzyska 14", "Łódź", "90-001", "", "PL")
+_LETTERS = 250
+"""The order whose address has letters that cp1252 lacks."""
 _NOTES = (
     "Please leave in the porch",
     "Gift: no invoice please",
@@ -148,6 +150,8 @@ def _items(number: int, chance: Random) -> list[tuple[Article, int]]:
         return [(goods["SEE-MEADOW"], 2)]
     if number % 200 == 90:
         return [(goods["BOX-MYSTERY"], 1)]
+    if number == _LETTERS:
+        return [(goods["JUG-1L"], 1)]
     kinds = chance.choice([kind for group in _BASKETS for kind in _paired(group)])
     pool = [[article for article in goods.values() if article.sold_as == kind] for kind in kinds]
     wanted = max(len(kinds), chance.choice((1, 1, 1, 1, 1, 2, 2, 2, 3, 4)))
@@ -259,7 +263,7 @@ def _tags(number: int, chance: Random) -> Iterator[str]:
 
 def _address(number: int, chance: Random) -> _Address:
     where = chance.random()
-    if number == 250:
+    if number == _LETTERS:
         return _foreign(_POLISH)
     if where < 0.13:
         return _foreign(chance.choice(_EUROPEAN))

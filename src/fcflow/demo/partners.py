@@ -198,7 +198,7 @@ class Leeds(FilePartner):
                 yield [*start, "Parcelforce", parcel.tracking, self._today(), sku, str(units), ""]
 
     def _misbehave(self) -> None:
-        if self.rounds == 3:
+        if self.rounds == 2:
             unknown = self._text([self.head, ["#9999", "DESPATCHED", "Parcelforce", "LE0", self._today(), "", "", ""]])
             self._publish(self.outbox, "ST-900.csv", unknown)
             self._publish(self.outbox, "ST-001.csv", self._told[0])
@@ -263,10 +263,10 @@ class Dropco(FilePartner):
             yield [report.reference, sku, word, str(units), "DPD", parcel.tracking, today, ""]
 
     def _misbehave(self) -> None:
-        if self.rounds == 2:
+        if self.rounds == 1:
             self._publish(self.outbox, "ACK_900.txt", b"\x00\x01\x02PK\x03\x04 not what you expect \xff\xfe")
             (self.root / self.outbox / "ACK_901.txt.part").write_bytes(b"po_number\titem\tsta")
-        if self.rounds == 3:
+        if self.rounds == 2:
             self._publish(self.outbox, "ACK_902.txt", self._told[0])
 
     def _say_stock(self) -> None:
@@ -393,6 +393,8 @@ def _form(body: bytes) -> tuple[str, Counter[str]]:
 
 class _PostalHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
     partner: ClassVar[Postal]
 
     def log_message(self, *arguments: Any) -> None:

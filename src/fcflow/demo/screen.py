@@ -87,9 +87,8 @@ def show(to: Console, day: Day, folder: Path) -> None:
             to.print(f"  {text}", markup=False)
     else:
         to.print("[bold green]The partners' books and ours agree: nothing lost, nothing shipped twice.[/]")
-    to.print(
-        f"{len(day.orders) + len(day.left_out)} orders in {day.rounds} rounds and {day.seconds:.1f} s; all is in {folder}"
-    )
+    orders = len(day.orders) + len(day.left_out)
+    to.print(f"{orders} orders in {day.rounds} rounds and {day.seconds:.1f} s; everything is in {folder}")
     to.print(f"  report: {folder / 'report.html'}", markup=False)
     to.print(f"  look on: fcflow --config {folder / 'fcflow.json'} orders list", markup=False)
 

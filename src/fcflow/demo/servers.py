@@ -29,11 +29,13 @@ from pyftpdlib.servers import FTPServer
 
 __all__ = ["SftpAddress", "serve_ftp", "serve_sftp"]
 
+# Without a handler of its own pyftpdlib sets up one that prints.
+logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
+
 
 @contextmanager
 def serve_ftp(root: Path, user: str, password: str) -> Iterator[int]:
     """Serve *root* over FTP and give the port."""
-    logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
     authorizer = DummyAuthorizer()
     authorizer.add_user(user, password, str(root), perm="elradfmwMT")
     handler = type("_Handler", (FTPHandler,), {"authorizer": authorizer, "banner": "Leeds warehouse", "log_prefix": ""})
