@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -348,7 +348,7 @@ def place(
         units=MappingProxyType(units),
         split=decision.split,
         options=decision.strategy_options,
-        stock=view.allocatable,
+        stock=cache(view.allocatable),
         say=notes.append,
     )
     best = _best(job, strategy, notes)

@@ -239,7 +239,7 @@ class StockView:
             return 0
         key = location, sku
         known = max(0, picture.on_hand) - picture.reserved - place.stock.buffer_of(sku)
-        return max(0, known - self._unseen[key] - self._taken[key])
+        return max(0, known - self._unseen.get(key, 0) - self._taken.get(key, 0))
 
     def stock_as_of(self, location: str, sku: str) -> datetime | None:
         """When the location's picture of *sku* was taken; ``None`` where there is none."""
