@@ -128,17 +128,15 @@ class JsonLinesCodec:
 
     def _object(self, rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
-        if self._list is not None:
-            _put(made, self._list, [{} for _ in rows])
+        entries: list[dict[str, Any]] = [{} for _ in rows]
         for index, row in enumerate(rows):
             for place, path, cell in zip(self._places, self._paths, row, strict=True):
+                if path.repeats and not index:
+                    _put(made, path.outer, entries)
                 if cell in (None, "", []) or (index and not path.repeats):
                     continue
                 value = int(cell) if place.type == "integer" and isinstance(cell, str) else cell
-                if path.repeats:
-                    _put(_get(made, self._list or [])[index], path.inner, value)
-                else:
-                    _put(made, path.outer, value)
+                _put(entries[index] if path.repeats else made, path.inner if path.repeats else path.outer, value)
         return made
 
     def carry(self, place: int, text: str) -> str:
