@@ -9,7 +9,7 @@ be done: send again, note that it arrived, or leave it to a person.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import evolve, frozen
 
@@ -66,6 +66,19 @@ def target_of(partner: Partner, feed: Feed, name: str) -> str:
 
 class _Stop(Exception):
     """The partner cannot be reached: nothing more is tried in this run."""
+
+
+class _Once:
+    """Calls through at the first call only, and knows whether it was called."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self.called = False
+
+    def __call__(self) -> None:
+        if not self.called:
+            self.called = True
+            self._call()
 
 
 @frozen
@@ -215,40 +228,47 @@ class _Sender:
     # ---------------------------------------------------------------- one delivery
 
     def _send(self, transport: Transport, minted: _Minted) -> None:
-        """Send one delivery and write down what became of it."""
-        state = {"publishing": False}
-
-        def publishing() -> None:
-            if not state["publishing"]:
-                state["publishing"] = True
-                self._mark_publishing(minted)
-
-        delivery = evolve(minted.delivery, publishing=publishing)
-        try:
-            receipt = attempt(lambda: transport.send(delivery), self.partner.limits, lambda: not state["publishing"])
-        except TransportUnclearError as error:
-            self._look(transport, minted, error)
-        except TransportRefusedError as error:
-            self._failed(minted, error, counts=True)
-        except FcflowError as error:
-            if state["publishing"]:
-                self._look(transport, minted, error)
-            else:
-                self._failed(minted, error, counts=False)
-                self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
-                raise _Stop from error
-        else:
-            self._sent(minted, receipt)
+        """Send one delivery, and again while it is certain that the partner has not got it."""
+        for last in (*[False] * (self.partner.limits.tries - 1), True):
+            if self._send_once(transport, minted, last):
+                break
         self.done += len(minted.delivery.fulfilment_ids)
         self.context.tell("orders", self.partner.code, self.done, self.total, minted.delivery.name)
 
-    def _look(self, transport: Transport, minted: _Minted, error: FcflowError) -> None:
-        """The answer was lost: look what the partner has before anything is done again."""
+    def _send_once(self, transport: Transport, minted: _Minted, last: bool) -> bool:
+        """Send and write down what became of it; ``False`` asks to be called again."""
+        published = _Once(lambda: self._mark_publishing(minted))
+        delivery = evolve(minted.delivery, publishing=published)
+        try:
+            receipt = attempt(lambda: transport.send(delivery), self.partner.limits, lambda: not published.called)
+        except TransportRefusedError as error:
+            self._failed(minted, error, counts=True)
+        except FcflowError as error:
+            if published.called or isinstance(error, TransportUnclearError):
+                return self._look(transport, minted, error, last)
+            self._failed(minted, error, counts=False)
+            self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
+            raise _Stop from error
+        else:
+            self._sent(minted, receipt)
+        return True
+
+    def _look(self, transport: Transport, minted: _Minted, error: FcflowError, last: bool) -> bool:
+        """
+        The answer was lost: look what the partner has before anything is done again.
+
+        What lies there under its temporary name was not published, so it may be sent again.
+        """
         presence = self._presence(transport, minted.delivery)
         if presence is Presence.PRESENT:
             self._sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
+        elif presence is Presence.PARTLY and not last:
+            return False
+        elif presence is Presence.PARTLY:
+            self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
         else:
             self._unclear(minted, f"{describe(error)} (looked: {presence})")
+        return True
 
     def _presence(self, transport: Transport, delivery: Delivery) -> Presence:
         try:
