@@ -17,7 +17,7 @@ __all__ = ["MAX_INPUT", "MAX_PATTERN", "MAX_WAYS", "Pattern", "PatternError", "c
 
 MAX_PATTERN = 1_000
 MAX_INPUT = 1_000
-MAX_WAYS = 1_000_000
+MAX_WAYS = (MAX_INPUT + 1) ** 2
 
 
 class PatternError(ValueError):
