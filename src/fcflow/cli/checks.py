@@ -12,6 +12,8 @@ from fcflow.cli.session import Session, command
 
 __all__ = ["register"]
 
+_COUNTED = ("partner", "location", "rule")
+
 
 def register(app: typer.Typer) -> None:
     """Put ``check`` into *app*."""
@@ -28,15 +30,19 @@ def check(
         findings = [*config.check(), *synchronizer.check(connect=connect)]
     rows = [{"level": finding.level, "finding": finding.message} for finding in findings]
     rules = config.rule_set()
-    counts = {
+    counts: dict[str, int | str] = {
         "config": config.source,
         "partners": len(config.partners),
         "locations": len(config.locations),
         "rules": len(rules.rules) if rules is not None else 0,
     }
-    said = f"{config.source}: {counts['partners']} partners, {counts['locations']} locations, {counts['rules']} rules"
+    said = f"{config.source}: " + ", ".join(_counted(int(counts[f"{noun}s"]), noun) for noun in _COUNTED)
     session.show({**counts, "findings": findings}, table(said, rows, empty="no faults"))
     errors = [finding for finding in findings if finding.level == "error"]
     if not errors:
         return ExitCode.FINE
     return ExitCode.PARTNER if all(each.code.startswith("transport") for each in errors) else ExitCode.INVALID
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
