@@ -121,10 +121,8 @@ def _apply(
         writing.tx.update_orders([stored])
         settle(evolve(changed, stored=stored), writing)
     else:
-        said = "kept by " + (f"rule {rule_id}" if rule_id else "the rule set")
-        _keep(
-            order, said if routing.action == "keep" else routing.reason or "no rule decided", rule_id, writing, report
-        )
+        reason = "; ".join(routing.explanation) or routing.reason or "no rule decided"
+        _keep(order, reason, rule_id, writing, report)
 
 
 def _make(

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditType
 from fcflow.errors import LifecycleError
-from fcflow.lifecycle import Fact, advance, is_final, is_locked
+from fcflow.lifecycle import Fact, advance, is_final, is_locked, parcel_identity
 from fcflow.model import FulfilmentState, OrderState, Shipment
 from fcflow.phases.allocate import place_at
 from fcflow.phases.context import Context, Writing
@@ -217,7 +217,7 @@ def mark_shipped(
         if is_final(view.state):
             raise LifecycleError(f"fulfilment order {fulfilment_id} is {view.state}")
         at = shipped_at or writing.now
-        fact = Fact(fulfilment_id=fulfilment_id, kind="shipped", shipment=" ".join(sorted(numbers)), at=at)
+        fact = Fact(fulfilment_id=fulfilment_id, kind="shipped", shipment=parcel_identity(numbers), at=at)
         parcel = Shipment(
             fulfilment_id=fulfilment_id, carrier=carrier, service=service, tracking_numbers=numbers, shipped_at=at
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
-from fcflow.lifecycle import is_final
-from fcflow.model import Location, OrderState
+from fcflow.allocation import day_began
+from fcflow.lifecycle import Fact, fold, is_final
+from fcflow.model import OrderState
 from fcflow.phases.context import ACTIVE, Context
 from fcflow.stock import Demand, Picture, Shipped, StockView
 from fcflow.store import FulfilmentView, Transaction
@@ -29,7 +29,7 @@ def stock_view(
         _shipped(tx, pictures),
         now=now,
         orders_today={
-            code: tx.orders_at(code, _day_began(place, now))
+            code: tx.orders_at(code, day_began(place.calendar, now))
             for code, place in context.locations.items()
             if place.capacity_per_day is not None
         },
@@ -68,21 +68,17 @@ def _shipped(tx: Transaction, pictures: list[Picture]) -> list[Shipped]:
     if not pictures:
         return []
     oldest = min(picture.as_of for picture in pictures)
-    return [
-        Shipped(location=view.location, sku=line.sku, units=units, at=shipped_at, sent_at=view.sent_at)
-        for view, shipped_at in tx.shipped_since(oldest)
-        for line in view.lines
-        for units in [sum(each.shipped for each in view.progress.lines if each.line_id == line.line_id)]
-        if units > 0
-    ]
+    return [each for view, dated in tx.shipped_since(oldest) for each in _parcels(view, dated)]
 
 
-def _day_began(place: Location, now: datetime) -> datetime:
-    """When the working day began that an order of now would count to: after the cut-off it is the next one."""
-    local = now.astimezone(ZoneInfo(place.calendar.zone))
-    began = datetime.combine(local.date(), time.min, tzinfo=local.tzinfo)
-    cut_off = place.calendar.cut_off
-    if cut_off is None:
-        return began.astimezone(UTC)
-    at_cut_off = datetime.combine(local.date(), cut_off, tzinfo=local.tzinfo)
-    return (at_cut_off if local >= at_cut_off else at_cut_off - timedelta(days=1)).astimezone(UTC)
+def _parcels(view: FulfilmentView, dated: Sequence[tuple[datetime, Fact]]) -> Iterator[Shipped]:
+    """What each word about a parcel added to the units shipped, at its own instant."""
+    skus = {line.line_id: line.sku for line in view.lines}
+    before = dict.fromkeys(skus, 0)
+    for at in sorted({each for each, _ in dated}):
+        for line in fold(view.fulfilment, [fact for each, fact in dated if each <= at]).lines:
+            more = line.shipped - before[line.line_id]
+            if more > 0:
+                sku = skus[line.line_id]
+                yield Shipped(location=view.location, sku=sku, units=more, at=at, sent_at=view.sent_at)
+            before[line.line_id] = line.shipped

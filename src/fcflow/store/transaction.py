@@ -158,7 +158,10 @@ class Transaction:
         if needs_person is not None:
             awaiting = order.c.order_id.in_(self._awaiting_a_person())
             query = query.where(awaiting if needs_person else ~awaiting)
-        query = query.order_by(order.c.added_at, order.c.order_id).offset(offset)
+        # Without statistics SQLite would rather walk all orders by age than sort the few that are asked for.
+        few = len(states or ()) > 1 or bool(location or partner or fulfilment_states or needs_person)
+        age = sa.func.coalesce(order.c.added_at, order.c.added_at) if few else order.c.added_at
+        query = query.order_by(age, order.c.order_id).offset(offset)
         return [row[0] for row in self._rows(query if limit is None else query.limit(limit))]
 
     def _awaiting_a_person(self) -> sa.CompoundSelect[Any]:
@@ -241,7 +244,6 @@ class Transaction:
             query = query.where(table.c.location == location)
         if states is not None:
             query = query.where(table.c.state.in_([state.value for state in states]))
-        query = query.order_by(table.c.created_at, table.c.fulfilment_id)
         chunks: list[Any] = [None] if ids is None else list(_chunks(ids))
         found: list[FulfilmentView] = []
         for chunk in chunks:
@@ -273,7 +275,7 @@ class Transaction:
         query = sa.select(sa.func.count()).where(
             self._own(table),
             table.c.location == location,
-            table.c.created_at >= since,
+            table.c.created_at > since,
             table.c.state != FulfilmentState.CANCELLED.value,
         )
         return int(self._value(query))
@@ -290,17 +292,21 @@ class Transaction:
                 found[row.fulfilment_id].append(_fact(row))
         return found
 
-    def shipped_since(self, since: datetime) -> list[tuple[FulfilmentView, datetime]]:
-        """Fulfilment orders of which something was shipped after *since*, each with the instant of its last parcel."""
+    def shipped_since(self, since: datetime) -> list[tuple[FulfilmentView, list[tuple[datetime, Fact]]]]:
+        """
+        Fulfilment orders of which we heard after *since* that something was shipped.
+
+        Each with every fact known of it and the instant of the fact: the partner's, or when it reached us.
+        """
         fact = self._tables["fact"]
-        when = sa.func.coalesce(fact.c.at, fact.c.received_at)
-        query = (
-            sa.select(fact.c.fulfilment_id, sa.func.max(when, type_=fact.c.received_at.type))
-            .where(self._own(fact), fact.c.kind.in_(("shipped", "delivered")), fact.c.received_at > since)
-            .group_by(fact.c.fulfilment_id)
-        )
-        shipped_at = {row[0]: row[1] for row in self._rows(query)}
-        return [(view, shipped_at[view.fulfilment_id]) for view in self.fulfilments(ids=shipped_at)]
+        of_shipping = fact.c.kind.in_(("shipped", "delivered")) & (fact.c.received_at > since)
+        query = sa.select(fact.c.fulfilment_id).where(self._own(fact), of_shipping)
+        ids = sorted({row[0] for row in self._rows(query)})
+        dated: dict[str, list[tuple[datetime, Fact]]] = defaultdict(list)
+        for chunk in _chunks(ids):
+            for row in self._rows(sa.select(fact).where(self._own(fact), fact.c.fulfilment_id.in_(chunk))):
+                dated[row.fulfilment_id].append((row.at or row.received_at, _fact(row)))
+        return [(view, dated[view.fulfilment_id]) for view in self.fulfilments(ids=ids)]
 
     def add_facts(self, facts: Iterable[Fact], *, actor: str, received_at: datetime) -> list[Fact]:
         """Keep facts; returns those that are new."""
