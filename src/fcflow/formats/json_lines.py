@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -135,8 +136,7 @@ class JsonLinesCodec:
                     _put(made, path.outer, entries)
                 if cell in (None, "", []) or (index and not path.repeats):
                     continue
-                value = int(cell) if place.type == "integer" and isinstance(cell, str) else cell
-                _put(entries[index] if path.repeats else made, path.inner if path.repeats else path.outer, value)
+                _put(entries[index] if path.repeats else made, path.inner or path.outer, _json_value(place, cell))
         return made
 
     def carry(self, place: int, text: str) -> str:
@@ -165,6 +165,12 @@ def _cell(value: Any) -> Cell:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return value
     raise ValueError("not a scalar")
+
+
+def _json_value(place: Place, cell: Cell) -> Any:
+    """A whole number as a number, where it is spelt as JSON spells one; all else as text."""
+    plain = place.type == "integer" and isinstance(cell, str) and re.fullmatch("-?[1-9][0-9]{0,17}|0", cell)
+    return int(plain[0]) if plain else cell
 
 
 def _raw(places: Sequence[Place], cells: Sequence[Cell]) -> immutabledict[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -76,8 +76,17 @@ def shape_faults(document: Any, against: Mapping[str, Any] | None = None, at: Se
     from jsonschema import Draft202012Validator  # slow to import, and only needed here
 
     errors = Draft202012Validator(against if against is not None else schema()).iter_errors(document)
-    found = sorted(errors, key=lambda error: [str(part).zfill(6) for part in error.absolute_path])
+    found = sorted(errors, key=lambda error: _position(document, error.absolute_path))
     return [fault for error in found for fault in _faults(error, at)]
+
+
+def _position(document: Any, path: Iterable[str | int]) -> list[int]:
+    """Where a path stands in the document, so that faults come in the order in which a person meets them."""
+    position: list[int] = []
+    for part in path:
+        position.append(part if isinstance(part, int) else list(document).index(part))
+        document = document[part]
+    return position
 
 
 def _faults(error: Any, at: Sequence[str | int]) -> Iterator[Fault]:
