@@ -26,6 +26,7 @@ _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_END_OF_FILE = "\x1a"  # old systems close a text with it
 _WIDE = ("utf-16", "utf-32", "utf_16", "utf_32")
 
 
@@ -101,7 +102,11 @@ class Lines:
             if len(line) == limit and line[-1] not in "\r\n":
                 raise FormatError(f"line {self.number}: expected at most {limit} characters, got more")
             if find(line):
-                odd.add(self.number)
+                line = line.rstrip(_END_OF_FILE)
+                if not line:
+                    continue
+                if find(line):
+                    odd.add(self.number)
             yield line if self.number > 1 else line.removeprefix("\ufeff")
 
 
