@@ -22,7 +22,7 @@ _STEP = 40
 
 def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Sequence[str]) -> str:
     """
-    One bar a row, drawn to a common scale, its parts in the order of *parts*, with a legend.
+    One bar a row, drawn to a common scale, its parts in the order of *parts*, with a legend where there are several.
 
     Args:
         rows: Label to part to number; a part that is absent or 0 is not drawn.
@@ -39,7 +39,7 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Seque
     for index, (label, row) in enumerate(rows.items()):
         body += _bar(index * (_BAR + _GAP), label, row, used, scale)
     top = len(rows) * (_BAR + _GAP) + 6
-    legend, height = _legend(used, top)
+    legend, height = _legend(used, top) if len(parts) > 1 else ([], top)
     return _svg(title, height, [*body, *legend])
 
 

@@ -170,9 +170,9 @@ def _step(event: AuditEvent) -> tuple[str, str, str, str] | None:
         AuditType.HELD: (_US, _US, f"held: {said}", "bad"),
         AuditType.SENT: (_US, place, f"{which} is sent", "sent"),
         AuditType.SEND_FAILED: (place, _US, f"{which} refused: {said}", "bad"),
-        AuditType.UNCLEAR: (place, _US, f"{which}: no answer", "bad"),
+        AuditType.UNCLEAR: (place, _US, f"{which} unclear", "bad"),
         AuditType.FULFIL_STATUS: (event.actor, _US, f"{which} {word}", "good" if word in _GOOD else "plain"),
-        AuditType.ORDER_CLOSED: (_US, _SHOP, "closed, tracking numbers known", "good"),
+        AuditType.ORDER_CLOSED: (_US, _SHOP, "closed", "good"),
     }
     return steps.get(event.type)
 

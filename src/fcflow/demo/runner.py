@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fcflow.demo import screen
 from fcflow.demo.account import Day, differences, ends_of, partner_days, story_of
 from fcflow.demo.catalogue import aliases_of, weighed
-from fcflow.demo.orders_csv import SEED
+from fcflow.demo.orders_csv import ORDERS, SEED
 from fcflow.demo.partners import SimulatedPartner, partners_at_work
 from fcflow.demo.report import write_report
 from fcflow.documents import canonical_json
@@ -163,8 +163,8 @@ def _lost(orders: Sequence[Any], left_out: Mapping[str, str]) -> Iterator[str]:
         if not why:
             yield f"order {order_id}: in the export, and not imported"
     total = len(orders) + len(left_out)
-    if total != 500:
-        yield f"expected 500 orders, got {total}"
+    if total != ORDERS:
+        yield f"expected {ORDERS} orders, got {total}"
 
 
 # ------------------------------------------------------------------ the day

@@ -9,6 +9,7 @@ import os
 import socket
 import stat
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,13 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 from paramiko.sftp import SFTP_FAILURE, SFTP_OK
-from pyftpdlib.authorizers import DummyAuthorizer
-from pyftpdlib.handlers import FTPHandler
-from pyftpdlib.servers import FTPServer
+
+with warnings.catch_warnings():
+    # Python 3.11 says of a module that pyftpdlib uses that 3.12 has it no more; there pyftpdlib brings its own.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.servers import FTPServer
 
 __all__ = ["SftpAddress", "serve_ftp", "serve_sftp"]
 
