@@ -182,70 +182,57 @@ _COMMANDS = """# Command line
 
 These three options may stand before the command or after it."""
 
-_SHAPES = [
-    ("`check`", "`{config, partners, locations, rules, findings: [{level, message, code}]}`"),
-    ("`orders import`", "`{added, unchanged, amended: [order id], refused: {order id: why}, problems: [text]}`"),
-    (
-        "`orders list`, `orders show`",
-        (
-            "a list, or one, of `{order_id, state, held_reason, needs_person, reason, pinned, rule_id, "
-            "fulfilled_elsewhere, added_at, updated_at, unplaced, fulfilments, order}`; a fulfilment is `{fulfilment_id, location, partner, "
-            "state, rule_id, attempts, sent_at, label_printed_at, label_error, problem, parked, cancel_requested_at, "
-            "amend_requested_at, lines, shipments}`; `order` and `shipments` are documents of the model, without what is "
-            "absent"
-        ),
-    ),
-    (
-        "`orders move`, `hold`, `release`, `cancel`, `mark-shipped`, `outbox resend`, `resolve`",
-        "`{changed: [id], refused: {id: why}}`",
-    ),
-    (
-        "`orders explain`, `rules explain`",
-        (
-            "`{order_id, decision, rules: [{rule_id, verdict, decided, because}], locations: {code: why}}`; a list of them "
-            "with `--file`"
-        ),
-    ),
-    (
-        "`sync`",
-        (
-            "`{started_at, finished_at, ok, needs_person, allocation: {allocated, held, backordered, kept}, partners: "
-            "{code: {sent, send_failed, unclear, deliveries, files_received, files_refused, statuses, unknown_statuses, "
-            "unmatched, shipped, part_shipped, cancelled, errors, stock_levels, problems, failures}}}`"
-        ),
-    ),
-    (
-        "`plan`, `sync --dry-run`",
-        (
-            "`{report, deliveries: [{partner, name, target, content, content_type, fulfilment_ids}], changes: [{order_id, "
-            "fulfilment_id, what, before, after}]}`"
-        ),
-    ),
-    (
-        "`stock`",
-        (
-            "a list of `{sku, locations: [{location, level, reserved, open, sellable, allocatable, as_of}], unallocated, "
-            "level, sellable, allocatable, never_short}`"
-        ),
-    ),
-    ("`audit`", "a list of `{sequence, at, type, order_id, fulfilment_id, location, actor, message, data}`"),
-    (
-        "`outbox list`, `outbox show`",
-        (
-            "a list, or one, of `{outbox_id, partner, delivery_key, name, target, content_type, size, sha256, layout_hash, "
-            "state, attempts, answer, error_code, replaces, created_at, updated_at, sent_at, fulfilment_ids}`"
-        ),
-    ),
-    (
-        "`received list`, `received show`",
-        (
-            "a list, or one, of `{sighting_id, partner, feed, name, size, sha256, state, records, problems, error, "
-            "received_at, ...}`; `show` adds `faults`"
-        ),
-    ),
-    ("`rules test`", "`{name, hash, rules, examples, orders: [{rule, action, to, orders}]}`"),
-    ("`layout test`", "`{kind, records, problems}`"),
-]
+_SHAPES = """
+`check`
+`{config, partners, locations, rules, findings: [{level, message, code}]}`
+
+`orders import`
+`{added, unchanged, amended: [order id], refused: {order id: why}, problems: [text]}`
+
+`orders list`, `orders show`
+a list, or one, of `{order_id, state, held_reason, needs_person, reason, pinned, rule_id, fulfilled_elsewhere,
+added_at, updated_at, unplaced, fulfilments, order}`; a fulfilment is `{fulfilment_id, location, partner, state,
+rule_id, attempts, sent_at, label_printed_at, label_error, problem, parked, cancel_requested_at,
+amend_requested_at, lines, shipments}`; `order` and `shipments` are documents of the model, without what is
+absent
+
+`orders move`, `hold`, `release`, `cancel`, `mark-shipped`, `outbox resend`, `resolve`
+`{changed: [id], refused: {id: why}}`
+
+`orders explain`, `rules explain`
+`{order_id, decision, rules: [{rule_id, verdict, decided, because}], locations: {code: why}}`; a list of them
+with `--file`
+
+`sync`
+`{started_at, finished_at, ok, needs_person, allocation: {allocated, held, backordered, kept}, partners: {code:
+{sent, send_failed, unclear, deliveries, files_received, files_refused, statuses, unknown_statuses, unmatched,
+shipped, part_shipped, cancelled, errors, stock_levels, problems, failures}}}`
+
+`plan`, `sync --dry-run`
+`{report, deliveries: [{partner, name, target, content, content_type, fulfilment_ids}], changes: [{order_id,
+fulfilment_id, what, before, after}]}`
+
+`stock`
+a list of `{sku, locations: [{location, level, reserved, open, sellable, allocatable, as_of}], unallocated,
+level, sellable, allocatable, never_short}`
+
+`audit`
+a list of `{sequence, at, type, order_id, fulfilment_id, location, actor, message, data}`
+
+`outbox list`, `outbox show`
+a list, or one, of `{outbox_id, partner, delivery_key, name, target, content_type, size, sha256, layout_hash,
+state, attempts, answer, error_code, replaces, created_at, updated_at, sent_at, fulfilment_ids}`
+
+`received list`, `received show`
+a list, or one, of `{sighting_id, partner, feed, name, size, sha256, state, records, problems, error,
+received_at, ...}`; `show` adds `faults`
+
+`rules test`
+`{name, hash, rules, examples, orders: [{rule, action, to, orders}]}`
+
+`layout test`
+`{kind, records, problems}`
+"""
 
 
 def command_line() -> Iterator[str]:
@@ -267,7 +254,8 @@ def command_line() -> Iterator[str]:
         "Keys are added, never renamed or taken away, within a major version.",
         "",
     ]
-    yield from table(["command", "shape"], [list(row) for row in _SHAPES])
+    blocks = [block.split("\n", 1) for block in _SHAPES.strip().split("\n\n")]
+    yield from table(["command", "shape"], blocks)
 
 
 def _commands(group: Any, prefix: str) -> Iterator[str]:
@@ -307,8 +295,8 @@ _HOOKS = """# Hooks
 
 Plugins join through [pluggy](https://pluggy.readthedocs.io/). A package offers an object or module under the
 entry-point group `fcflow`; a class is instantiated. The variable `FCFLOW_PLUGINS` picks among what is installed: unset
-loads all, empty none, a list separated by commas those. Each `Synchronizer` has a plugin manager of its own; a host registers its
-plugins with `fcflow.plugins.plugin_manager()` and hands it over.
+loads all, empty none, a list separated by commas those. Each `Synchronizer` has a plugin manager of its own; a host
+registers its plugins with `fcflow.plugins.plugin_manager()` and hands it over.
 
 - `fcflow_<plural>` offers something; all answers are collected, and two for one name are an error.
 - `fcflow_<verb>_<noun>` decides something; the first answer that is not `None` counts, the built-in one comes last.

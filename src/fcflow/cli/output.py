@@ -72,8 +72,8 @@ def plain(value: Any) -> Any:
     *value* as JSON values: frozen values become objects, instants ISO 8601, money text.
 
     Example:
-        >>> plain({"paths": (Path("a"), None)})
-        {'paths': ['a', None]}
+        >>> plain({"when": (datetime(2026, 3, 2), None)})
+        {'when': ['2026-03-02T00:00:00', None]}
     """
     if attrs.has(type(value)):
         return {name: plain(each) for name, each in attrs.asdict(value, recurse=False).items() if name[0] != "_"}
