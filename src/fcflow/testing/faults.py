@@ -149,11 +149,16 @@ class FaultProxy:
     async def _end(self) -> None:
         for server in self._servers:
             server.close()
+        # What was accepted a moment ago gets to its handler first, so that it can be cut like the rest.
+        await asyncio.sleep(0.01)
         await self._cut_all()
         tasks = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Closed transports let go of their sockets in the next rounds of the loop.
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: tuple[str, int], is_data: bool
@@ -171,10 +176,10 @@ class FaultProxy:
                 await writer.drain()
                 await asyncio.sleep(3600)
             await self._join(reader, writer, upstream, channel, is_data)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
+            # Cancelled only at the very end, where nobody waits for it.
             _cut(writer, "rst")
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     async def _join(
@@ -194,7 +199,6 @@ class FaultProxy:
                 self._pump(far_reader, writer, channel.cut_down_after, channel, pair, None if is_data else self._down),
             )
         finally:
-            self._writers.discard(far_writer)
             far_writer.close()
 
     async def _pump(

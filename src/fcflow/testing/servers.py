@@ -174,7 +174,7 @@ def system_user() -> Iterator[tuple[pwd.struct_passwd, str]]:
     if os.geteuid() != 0:
         raise MissingServerError("a user to log in with can only be made by root")
     name, password = f"fcflow-{secrets.token_hex(4)}", f"pass-{secrets.token_hex(8)}"
-    _run("useradd", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh", name)
+    _run("useradd", "--no-create-home", "--home-dir", "/", "--shell", "/bin/sh", name)
     try:
         _run("chpasswd", given=f"{name}:{password}\n")
         yield pwd.getpwnam(name), password
@@ -502,13 +502,19 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
 
     import asyncssh
 
+    offers = posix_rename
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
     root = folder / "asyncssh"
     root.mkdir(exist_ok=True)
     password = f"pass-{secrets.token_hex(8)}"
     host_key = asyncssh.generate_private_key("ssh-ed25519")
 
+    connections: list[asyncssh.SSHServerConnection] = []
+
     class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            connections.append(conn)
+
         def begin_auth(self, username: str) -> bool:
             return True
 
@@ -522,7 +528,7 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
         def __init__(self, channel: Any) -> None:
             super().__init__(channel, chroot=os.fsencode(root))
 
-        if not posix_rename:
+        if not offers:
 
             def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
                 raise asyncssh.SFTPOpUnsupported("no posix-rename here")
@@ -544,17 +550,19 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
             host_key=" ".join(host_key.export_public_key().decode().split()[:2]),
         )
     finally:
-        asyncio.run_coroutine_threadsafe(_close(acceptor), loop).result(_STARTING_S)
+        asyncio.run_coroutine_threadsafe(_close(acceptor, connections), loop).result(_STARTING_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_STARTING_S)
         loop.close()
 
 
-async def _close(acceptor: Any) -> None:
+async def _close(acceptor: Any, connections: Sequence[Any]) -> None:
     import asyncio
 
     acceptor.close()
-    await acceptor.wait_closed()
+    for connection in connections:
+        connection.abort()
+    await asyncio.sleep(0.01)
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in tasks:
         task.cancel()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from fcflow.errors import (
+    FcflowError,
     TransportError,
     TransportNotFoundError,
     TransportRefusedError,
@@ -54,7 +55,7 @@ def of_os_error(error: OSError) -> Failure:
 
 def guarded(call: _CALL) -> _CALL:
     """
-    Make a method of a server raise `TransportError` only.
+    Make a method of a server raise errors of ours only: `TransportError`, or `SecretError` from a reference.
 
     The server has ``failure(error) -> Failure``, which says what an error means, ``broken(error)``, which lets go of
     a connection that is out of step, ``secrets()``, what must not be shown, and ``where``.
@@ -64,7 +65,7 @@ def guarded(call: _CALL) -> _CALL:
     def guard(server: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return call(server, *args, **kwargs)
-        except TransportError:
+        except FcflowError:
             raise
         except Exception as error:  # noqa: BLE001 - libraries of servers raise anything at all
             cause: Exception | None = error
@@ -105,4 +106,5 @@ def without_frames(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     except Exception as error:  # noqa: BLE001 - raised again below
         bare = error.with_traceback(None)
         bare.__cause__ = bare.__context__ = None
+        del call, args, kwargs
     raise bare

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Protocol
 from attrs import define, field, frozen
 
 from fcflow.errors import (
+    FcflowError,
     TransportCorruptError,
     TransportError,
     TransportNotFoundError,
@@ -533,7 +534,7 @@ class FolderTransport:
                 count = len(self.server.entries(""))
             first = Finding(level="ok", message=f"{self.server.where}: reached, {count} entries in the folder")
             return [first, *self.server.findings(), *self._warnings()]
-        except TransportError as error:
+        except FcflowError as error:
             return [Finding(level="error", message=str(error), code=error.code)]
 
     def _warnings(self) -> Iterator[Finding]:

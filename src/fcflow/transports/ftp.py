@@ -95,8 +95,12 @@ class _FtpServer:
         if self._client is None:
             client = self._new_client()
             self._client, self._owner = client, os.getpid()
-            client.open(self.address.host, self.address.port, implicit=self._option("implicit", False))
-            self._log_in(client)
+            try:
+                client.open(self.address.host, self.address.port, implicit=self._option("implicit", False))
+                self._log_in(client)
+            except BaseException:
+                self._drop()
+                raise
         return self._client
 
     def _new_client(self) -> FtpClient:

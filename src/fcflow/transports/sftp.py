@@ -102,9 +102,13 @@ class _SftpServer:
 
     def _open(self) -> paramiko.SFTPClient:
         if self._sftp is None:
-            self._ssh, self._owner = self._new_client(), os.getpid()
-            self._sftp = self._connected(self._ssh)
-            self._sftp.get_channel().settimeout(self.endpoint.limits.timeout_s)  # type: ignore[union-attr]
+            try:
+                self._ssh, self._owner = self._new_client(), os.getpid()
+                self._sftp = self._connected(self._ssh)
+                self._sftp.get_channel().settimeout(self.endpoint.limits.timeout_s)  # type: ignore[union-attr]
+            except BaseException:
+                self._drop()
+                raise
         return self._sftp
 
     def _new_client(self) -> paramiko.SSHClient:
@@ -117,11 +121,14 @@ class _SftpServer:
         return client
 
     def _connected(self, client: paramiko.SSHClient) -> paramiko.SFTPClient:
+        address = (self.address.host, self.address.port)
+        self._watched = socket.create_connection(address, self.endpoint.limits.timeout_s)
+        without_frames(self._log_in, client)
+        return client.open_sftp()
+
+    def _log_in(self, client: paramiko.SSHClient) -> None:
         patience = self.endpoint.limits.timeout_s
-        sock = socket.create_connection((self.address.host, self.address.port), patience)
-        self._watched = sock
-        without_frames(
-            client.connect,
+        client.connect(
             self.address.host,
             self.address.port,
             username=self.address.user,
@@ -131,18 +138,17 @@ class _SftpServer:
             banner_timeout=patience,
             auth_timeout=patience,
             channel_timeout=patience,
-            sock=sock,
+            sock=self._watched,
             disabled_algorithms=_other_algorithms(_pinned(self.endpoint, self.where)),
             **self._credentials(),
         )
-        return client.open_sftp()
 
     def _credentials(self) -> dict[str, Any]:
         password, key, phrase = (self.endpoint.secret(name) for name in ("password", "key", "passphrase"))
         self._known_secrets = (password, key, phrase)
         key_file = self.endpoint.option("key_file")
         if key is None and key_file is not None:
-            key = without_frames((self.endpoint.base / Path(key_file).expanduser()).read_text)
+            key = _key_text(self.endpoint.base / Path(key_file).expanduser(), self.where)
         found: dict[str, Any] = {} if password is None else {"password": password}
         return found if key is None else {**found, "pkey": _private_key(key, phrase, self.where)}
 
@@ -348,6 +354,13 @@ def _changed(expected: paramiko.PKey, got: paramiko.PKey) -> str:
 def _how_to_pin(key: paramiko.PKey) -> str:
     line = f"{key.get_name()} {key.get_base64()}"
     return f"{_fingerprint(key)}; ask the partner whether it is theirs, then set option host_key to '{line}'"
+
+
+def _key_text(path: Path, where: str) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransportLoginError(f"{where}: key_file {path} cannot be read: {type(error).__name__}") from None
 
 
 def _private_key(text: str, phrase: str | None, where: str) -> paramiko.PKey:
