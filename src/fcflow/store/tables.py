@@ -214,6 +214,7 @@ def _exchange_tables(metadata: MetaData) -> None:
         Column("updated_at", Instant, nullable=False),
         Column("sent_at", Instant),
         UniqueConstraint("namespace", "delivery_key", name="uq_fcflow_outbox_key"),
+        Index("ix_fcflow_outbox_latest", "namespace", "outbox_id"),
         Index("ix_fcflow_outbox_state", "namespace", "partner", "state"),
     )
     Table(
@@ -251,6 +252,7 @@ def _exchange_tables(metadata: MetaData) -> None:
         Column("layout_hash", Code, nullable=False),
         Column("content", LargeBinary),
         Column("received_at", Instant, nullable=False),
+        Index("ix_fcflow_sighting_latest", "namespace", "sighting_id"),
         Index("ix_fcflow_sighting_name", "namespace", "partner", "feed", "name"),
         Index("ix_fcflow_sighting_open", "namespace", "partner", "feed", "settled"),
     )
@@ -295,7 +297,7 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("inbound", BigInteger),
         Column("as_of", Instant, nullable=False),
         Column("received_at", Instant, nullable=False),
-        Index("ix_fcflow_stock_sku", "namespace", "sku"),
+        Index("ix_fcflow_stock_sku", "namespace", "sku", "location"),
     )
     Table(
         "fcflow_audit",

@@ -41,6 +41,15 @@ def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield listed[start : start + _CHUNK]
 
 
+def _unsorted(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """
+    The column's value, as no index has it.
+
+    Without statistics SQLite would rather walk all rows in an index's order than find the few asked for and sort them.
+    """
+    return sa.func.coalesce(column, column).label(column.name)
+
+
 class Transaction:
     """One transaction's reads and writes; made by `Store.transaction`."""
 
@@ -154,13 +163,16 @@ class Transaction:
                 picked.append(fulfilment.c.state.in_([state.value for state in fulfilment_states]))
             elif location is not None:
                 picked.append(fulfilment.c.state != FulfilmentState.CANCELLED.value)
-            query = query.where(order.c.order_id.in_(sa.select(fulfilment.c.order_id).where(*picked)))
+            asked = sa.select(_unsorted(fulfilment.c.order_id)).where(*picked).distinct().subquery()
+            query = query.join(asked, asked.c.order_id == order.c.order_id)
         if needs_person is not None:
-            awaiting = order.c.order_id.in_(self._awaiting_a_person())
-            query = query.where(awaiting if needs_person else ~awaiting)
-        # Without statistics SQLite would rather walk all orders by age than sort the few that are asked for.
+            awaiting = self._awaiting_a_person().subquery()
+            if needs_person:
+                query = query.join(awaiting, awaiting.c.order_id == order.c.order_id)
+            else:
+                query = query.where(order.c.order_id.not_in(sa.select(awaiting.c.order_id)))
         few = len(states or ()) > 1 or bool(location or partner or fulfilment_states or needs_person)
-        age = sa.func.coalesce(order.c.added_at, order.c.added_at) if few else order.c.added_at
+        age = _unsorted(order.c.added_at) if few else order.c.added_at
         query = query.order_by(age, order.c.order_id).offset(offset)
         return [row[0] for row in self._rows(query if limit is None else query.limit(limit))]
 
@@ -270,7 +282,7 @@ class Transaction:
         return {order_id: frozenset(locations) for order_id, locations in found.items()}
 
     def orders_at(self, location: str, since: datetime) -> int:
-        """Fulfilment orders given to *location* since then and not cancelled."""
+        """Fulfilment orders given to *location* after *since* and not cancelled."""
         table = self._tables["fulfilment"]
         query = sa.select(sa.func.count()).where(
             self._own(table),

@@ -296,7 +296,7 @@ class StoreContract:
             assert found.fulfilments == (evolve(view, shipments=(parcel,)),)
             assert tx.excluded(["A1", "A2"]) == {"A1": frozenset({"leeds"})}
             assert tx.fulfilment_counts() == {("leeds", "ready"): 1}
-            assert (tx.orders_at("leeds", NOON), tx.orders_at("leeds", NOON + timedelta(seconds=1))) == (1, 0)
+            assert (tx.orders_at("leeds", NOON - timedelta(seconds=1)), tx.orders_at("leeds", NOON)) == (1, 0)
 
     def test_a_fulfilment_order_belongs_to_an_order(self, store: Store) -> None:
         """

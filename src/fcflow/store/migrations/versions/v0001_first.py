@@ -194,6 +194,7 @@ def _outbox(schema: str | None) -> None:
         sa.UniqueConstraint("namespace", "delivery_key", name="uq_fcflow_outbox_key"),
         schema=schema,
     )
+    _index(schema, "fcflow_outbox", "ix_fcflow_outbox_latest", "namespace", "outbox_id")
     _index(schema, "fcflow_outbox", "ix_fcflow_outbox_state", "namespace", "partner", "state")
 
 
@@ -221,6 +222,7 @@ def _sighting(schema: str | None) -> None:
         sa.PrimaryKeyConstraint("sighting_id"),
         schema=schema,
     )
+    _index(schema, "fcflow_sighting", "ix_fcflow_sighting_latest", "namespace", "sighting_id")
     _index(schema, "fcflow_sighting", "ix_fcflow_sighting_name", "namespace", "partner", "feed", "name")
     _index(schema, "fcflow_sighting", "ix_fcflow_sighting_open", "namespace", "partner", "feed", "settled")
 
@@ -239,7 +241,7 @@ def _stock(schema: str | None) -> None:
         sa.PrimaryKeyConstraint("namespace", "location", "sku"),
         schema=schema,
     )
-    _index(schema, "fcflow_stock", "ix_fcflow_stock_sku", "namespace", "sku")
+    _index(schema, "fcflow_stock", "ix_fcflow_stock_sku", "namespace", "sku", "location")
 
 
 def _fulfilment(schema: str | None) -> None:
