@@ -356,6 +356,69 @@ def test_a_delivery_is_sent_again_as_a_new_one(fcflow: Callable[..., Ran], shop:
     assert len(sent_files(shop)) == 1
 
 
+def test_what_was_given_up_awaits_a_person(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    After as many refusals as the limits allow an order is parked; released, or resolved as not sent, it is sent.
+    """
+    config = json.loads((shop / "fcflow.json").read_text())
+    config["partners"]["leeds"]["limits"] = {"max_attempts": 1}
+    (shop / "fcflow.json").write_text(json.dumps(config))
+    layout = shop / "layouts/leeds-orders.json"
+    good = layout.read_text()
+    layout.write_text(good.replace('"field": "ship_to.town"', '"field": "ship_to.town", "max_length": 3'))
+
+    assert fcflow("sync").code == 1
+    [parked] = fcflow("orders", "list", "--needs-person", "--json").json
+    assert "A1" in parked["fulfilments"][0]["parked"]
+
+    layout.write_text(good)
+    assert fcflow("outbox", "resolve", "A1", "--outcome", "not_sent", "--reason", "the layout is mended").code == 0
+    assert fcflow("sync").code == 0
+    assert len(sent_files(shop)) == 1
+
+
+def test_a_layout_is_tried_on_a_file(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    Records and problems are shown; the code tells a good file from one with bad rows and one that cannot be read.
+    """
+    layout = "layouts/leeds-status.json"
+    answer(shop, "A1;despatched;DPD;D1;03/03/2026 10:00;", "A2;despatched;DPD;D2;yesterday;")
+    [file] = (shop / "partners/leeds/out/status").glob("*.csv")
+    ran = fcflow("layout", "test", layout, str(file))
+
+    assert (ran.code, "1 records, 1 problems" in ran.out, "line 3" in ran.out) == (1, True, True)
+    assert fcflow("layout", "test", layout, str(file), "--json").json["records"][0]["status"] == "shipped"
+    file.write_text("Nonsense\nA1\n")
+    assert fcflow("layout", "test", layout, str(file)).code == 3
+    assert fcflow("layout", "test", layout, "gone.csv").code == 3
+    assert fcflow("layout", "test", "linnworks-statsu", str(file)).code == 3
+
+
+def test_a_failing_example_is_shown(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    A rule set whose example fails is refused, with the test that failed.
+    """
+    rules = json.loads((shop / "rules.json").read_text())
+    rules["rules"][1]["examples"][0]["order"]["ship_to"]["country"] = "DE"
+    (shop / "rules.json").write_text(json.dumps(rules))
+
+    ran = fcflow("rules", "test")
+
+    assert ran.code == 3
+    assert "ship_to.country" in ran.err
+    assert "$.rules[1].examples[0].matches" in ran.err
+
+
+def test_a_closed_pipe_is_no_accident(shop: Path) -> None:
+    """
+    A reader that goes away early, as ``head`` does, gets no traceback.
+    """
+    script = f"{sys.executable} -m fcflow.cli audit --json | head -c 1"
+    done = subprocess.run(["bash", "-c", script], cwd=shop, capture_output=True, text=True, check=False)
+
+    assert (done.stdout, "Traceback" in done.stderr) == ("[", False)
+
+
 def test_a_partners_words_do_not_steer_the_terminal() -> None:
     """
     Control characters of a partner's text are shown as blanks.

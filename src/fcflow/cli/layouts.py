@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,9 +13,20 @@ from fcflow.cli.session import Session, command
 from fcflow.documents import to_document
 from fcflow.errors import FormatError
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from fcflow.formats import Layout
+
+__all__ = ["app", "named_layout"]
 
 app = typer.Typer(name="layout", help="See which layouts there are, and try one on a file.", no_args_is_help=True)
+
+
+def named_layout(name: str) -> Layout:
+    """The built-in layout of this name, or the one at this path; plugins' codecs are known."""
+    from fcflow.formats import load_layout
+    from fcflow.plugins import load_plugins
+
+    return load_layout(name, codecs=load_plugins().codecs)
 
 
 @command(app, "list")
@@ -41,9 +52,7 @@ def try_layout(
     limit: Annotated[int, typer.Option(min=1, help="Records to show at most.")] = 20,
 ) -> ExitCode:
     """Read a file with a layout: the records it gives, and every row that is wrong, with line and column."""
-    from fcflow.formats import load_layout
-
-    loaded = load_layout(layout)
+    loaded = named_layout(layout)
     try:
         payload = file.read_bytes()
     except OSError as error:

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from fcflow.cli.exit_codes import ExitCode
+from fcflow.cli.layouts import named_layout
 from fcflow.cli.output import clean, print_json, table
 from fcflow.cli.session import Session, command
 from fcflow.cli.shapes import explanation_document, facts, fulfilment_document, order_document, order_row
@@ -47,7 +48,7 @@ def import_orders(
     Where one order has a fault none is imported, unless `--skip-bad` is given. Importing the same file again changes
     nothing.
     """
-    orders, problems = read_orders(session, file, layout, skip_bad=skip_bad)
+    orders, problems = read_orders(file, layout, skip_bad=skip_bad)
     if problems and not skip_bad:
         raise OrderError(str(file), [_fault(problem) for problem in problems])
     with session.synchronizer() as sync:
@@ -67,9 +68,7 @@ def _lists(report: Any) -> dict[str, Any]:
     return {name: getattr(report, name) for name in ("added", "unchanged", "amended", "refused")}
 
 
-def read_orders(
-    session: Session, file: Path, layout: str | None, *, skip_bad: bool = False
-) -> tuple[list[Order], list[Problem]]:
+def read_orders(file: Path, layout: str | None, *, skip_bad: bool = False) -> tuple[list[Order], list[Problem]]:
     """The orders of *file*, and what could not be read; without a layout a fault raises unless *skip_bad*."""
     try:
         payload = file.read_bytes()
@@ -78,9 +77,7 @@ def read_orders(
     if layout is None:
         documents = _read_json(file, payload)
         return _each(documents) if skip_bad else (orders_from_documents(documents, source=str(file)), [])
-    from fcflow.formats import load_layout
-
-    loaded = load_layout(layout, base=session.path.absolute().parent)
+    loaded = named_layout(layout)
     records, problems = loaded.read(payload)
     wrong = next((record for record in records if not isinstance(record.value, Order)), None)
     if wrong is not None:

@@ -50,7 +50,7 @@ def run_examples(
     loaded = _loaded(session, rules)
     written = loaded.document["rules"]
     examples = sum(len(rule.get("examples", ())) for rule in written)
-    rows = _tried(session, loaded, orders, layout) if orders is not None else []
+    rows = _tried(loaded, orders, layout) if orders is not None else []
     document = {
         "name": loaded.name,
         "hash": loaded.hash,
@@ -62,10 +62,10 @@ def run_examples(
     session.show(document, said, *([table("orders", rows)] if rows else []))
 
 
-def _tried(session: Session, rules: RuleSet, file: Path, layout: str | None) -> list[dict[str, object]]:
+def _tried(rules: RuleSet, file: Path, layout: str | None) -> list[dict[str, object]]:
     from fcflow.cli.orders import read_orders
 
-    orders, _ = read_orders(session, file, layout)
+    orders, _ = read_orders(file, layout)
     counted = Counter(_outcome(decision) for decision in rules.decide_many(orders))
     return [
         {"rule": rule or "(otherwise)", "action": action, "to": to, "orders": count}
@@ -96,7 +96,7 @@ def explain(
     from fcflow.cli.orders import read_orders
 
     loaded = _loaded(session, rules)
-    explanations = [loaded.explain(each) for each in read_orders(session, file, layout)[0]]
+    explanations = [loaded.explain(each) for each in read_orders(file, layout)[0]]
     if session.as_json:
         print_json([explanation_document(each) for each in explanations])
         return

@@ -14,9 +14,10 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from fcflow.cli.exit_codes import ExitCode, code_of_run
-from fcflow.cli.output import clean, print_json, table
+from fcflow.cli.exit_codes import ExitCode, code_of_error, code_of_run
+from fcflow.cli.output import clean, print_error, print_json, table
 from fcflow.cli.session import Session, command
+from fcflow.errors import FcflowError, TransientError
 
 if TYPE_CHECKING:
     from fcflow.reports import Plan as PlanReport
@@ -74,9 +75,20 @@ def _watch(session: Session, partner: list[str] | None, phase: Phase | None, pau
     code = ExitCode.FINE
     with session.synchronizer(progress=True) as synchronizer, _until_told() as told:
         while True:
-            code = _once(session, synchronizer, partner, phase, compact=True)
+            code = _again(session, synchronizer, partner, phase)
             if told.wait(pause_s):
                 return code
+
+
+def _again(session: Session, synchronizer: Synchronizer, partner: list[str] | None, phase: Phase | None) -> ExitCode:
+    """One run of many: what may go away by itself is reported, and the next run tries again."""
+    try:
+        return _once(session, synchronizer, partner, phase, compact=True)
+    except FcflowError as error:
+        if not isinstance(error, TransientError):
+            raise
+        print_error(error, as_json=session.as_json, debug=session.debug)
+        return code_of_error(error)
 
 
 @contextmanager
