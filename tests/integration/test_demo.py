@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import json
 import re
 import sqlite3
 from collections import Counter
@@ -200,6 +201,17 @@ def test_everything_is_left_behind(done: Done) -> None:
         assert any("to-partner" in name for name in crossed)
         assert any("from-partner" in name for name in crossed)
     assert not list((done.folder / "partners" / "leeds" / "in").glob("*.csv"))
+
+
+def test_the_day_is_there_for_programs_too(done: Done) -> None:
+    """
+    `day.json` says what the screen says.
+    """
+    day = json.loads((done.folder / "day.json").read_text(encoding="utf-8"))
+    assert day["accounted_for"] is True
+    assert day["orders"] == sum(day["ends"].values()) == 500
+    assert {partner["code"] for partner in day["partners"]} == {"leeds", "dropco", "postal"}
+    assert day["stock_after"]["leeds"]["JUG-1L"] < day["stock_before"]["leeds"]["JUG-1L"]
 
 
 def test_each_partner_was_sent_its_own_dialect(done: Done) -> None:

@@ -4,6 +4,7 @@ The HTTP transport against a real server on loopback, with what servers do on ba
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import socket
@@ -11,8 +12,8 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -34,6 +35,7 @@ from fcflow.errors import (
     TransportUntrustedError,
 )
 from fcflow.model import Connection, Feed, PartnerLimits
+from fcflow.testing.transports import TransportContract, TransportHarness
 from fcflow.transports import (
     Delivery,
     Endpoint,
@@ -55,13 +57,24 @@ class Service(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address: Any = ("127.0.0.1", 0)) -> None:
+        super().__init__(address, _Handler)
         self.orders: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.answer: tuple[int, bytes, dict[str, str]] = (200, b"OK", {})
         self.fault = ""
         self.done = threading.Event()
+        self.links: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.links.append(request)
+        super().process_request(request, client_address)
+
+    def hang_up(self) -> None:
+        """Close every connection, kept alive or not."""
+        for link in self.links:
+            with suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error of the service."""
@@ -150,8 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving(context: ssl.SSLContext | None = None) -> Iterator[Service]:
-    service = Service()
+def _serving(context: ssl.SSLContext | None = None, address: Any = ("127.0.0.1", 0)) -> Iterator[Service]:
+    service = Service(address)
     if context is not None:
         service.socket = context.wrap_socket(service.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -857,3 +870,122 @@ def test_the_transport_fulfils_the_protocol() -> None:
     connection = Connection(url="https://x.example/")
     assert isinstance(TYPE.build(Endpoint(partner="p", connection=connection, resolve=lambda _: "")), Transport)
     assert TYPE.schemes == ("http", "https")
+
+
+# ------------------------------------------------------------------ the contract
+
+
+class _HttpHarness(TransportHarness):
+    """The partner's side: a service that keeps posts by their key and gives one answer to every question."""
+
+    secret = CANARY
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._service = self._stack.enter_context(_serving())
+        self._service.answer = (204, b"", {})
+        self._names: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def open(self, limits: PartnerLimits | None = None) -> Transport:
+        host, port = self._service.server_address[:2]
+        connection = Connection(url=f"http://shop@{host!s}:{port}/api", secrets={"password": _secret(CANARY)})
+        return build(
+            Endpoint(
+                partner="postal",
+                connection=connection,
+                limits=limits or PartnerLimits(timeout_s=20),
+                resolve=lambda reference: str(reference["value"]),
+            )
+        )
+
+    def feed(self, kind: str, **changes: Any) -> Feed:
+        return Feed(**{"kind": kind, "partner": "postal", "layout": "canonical", "path": kind, **changes})
+
+    def arrived(self) -> Mapping[str, bytes]:
+        return {f"orders-{key.partition('-')[2]}.csv": body for key, body in self._service.orders.items()}
+
+    def place(self, name: str, content: bytes) -> None:
+        self._service.orders[name] = content
+
+    def collect(self, name: str) -> None:
+        raise NotImplementedError("an HTTP service takes posts at once")
+
+    def answer(self, name: str, content: bytes) -> None:
+        self._service.answer = (200, content, {})
+
+    def answers(self, folder: str = "") -> Mapping[str, bytes]:
+        return {"status.csv": self._service.answer[1]}
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        address = self._service.server_address
+        self._stack.close()
+        self._service.hang_up()
+        try:
+            yield
+        finally:
+            orders, answer = self._service.orders, self._service.answer
+            self._service = self._stack.enter_context(_serving(address=address))
+            self._service.orders, self._service.answer = orders, answer
+
+
+class TestContract(TransportContract):
+    """
+    What every transport promises, as far as it speaks of posts and of answers to questions.
+
+    `Capabilities` says that this one neither lists nor settles: an answer lies nowhere, so the promises about files
+    that lie in folders have nothing to speak of. They are named here, one by one.
+    """
+
+    @pytest.fixture
+    def harness(self) -> Iterator[TransportHarness]:
+        running = _HttpHarness()
+        yield running
+        running.close()
+
+    test_a_file_is_offered_and_fetched_byte_for_byte = None
+    test_an_empty_folder_offers_nothing = None
+    test_only_what_matches_and_is_complete_is_offered = None
+    test_hostile_names_are_not_offered_and_stop_nothing = None
+    test_no_more_is_offered_than_asked_for = None
+    test_what_was_not_settled_is_offered_again = None
+    test_what_was_settled_stays_away = None
+    test_leave_leaves = None
+    test_a_refused_file_goes_to_the_failed_folder = None
+    test_the_archive_keeps_every_file = None
+    test_what_changed_after_it_was_taken_is_offered_again = None
+    test_what_changed_after_it_was_offered_is_not_taken = None
+    test_a_file_that_is_gone_is_an_error = None
+
+    def test_a_failed_look_is_an_error(self, harness: TransportHarness) -> None:
+        """
+        The look is the question itself, so it is the question that fails.
+        """
+        transport = harness.open(PartnerLimits(timeout_s=5))
+        harness.answer("status.csv", b"x")
+        with harness.down(), pytest.raises(TransportUnavailableError):
+            _fetched(transport, harness.feed("status"))
+        transport.close()
+
+    def test_it_says_that_it_neither_lists_nor_settles(self, transport: Transport) -> None:
+        """
+        Which is why those promises are not asked of it.
+        """
+        assert not transport.capabilities.lists
+        assert not transport.capabilities.settles
+
+    def test_an_answer_is_fetched_byte_for_byte(self, harness: TransportHarness, transport: Transport) -> None:
+        """
+        Size and hash are those of the content, and asking again gives the answer of then.
+        """
+        for content in (bytes(range(256)) * 1000, b"5", b"3", b"5"):
+            harness.answer("status.csv", content)
+            [offer] = _looked(transport, harness.feed("status"))
+            sink = io.BytesIO()
+            fetched = transport.fetch(offer, sink)
+            transport.settle(offer, Outcome.APPLIED)
+            assert sink.getvalue() == content
+            assert (fetched.size, fetched.sha256) == (len(content), hashlib.sha256(content).hexdigest())

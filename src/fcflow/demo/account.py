@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from fcflow.audit import AuditEvent
 from fcflow.demo.books import Booked, Books
@@ -109,6 +110,24 @@ class Day:
     def is_accounted_for(self) -> bool:
         """Whether every order ended somewhere and both sides' books agree."""
         return not self.differences and not any(end.end == "unaccounted" for end in self.ends)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The day as JSON values, without the orders themselves."""
+        return {
+            "accounted_for": self.is_accounted_for,
+            "seed": self.seed,
+            "began": self.began.isoformat(),
+            "seconds": round(self.seconds, 3),
+            "rounds": self.rounds,
+            "orders": len(self.orders) + len(self.left_out),
+            "ends": self.counts | {"left out": len(self.left_out)},
+            "partners": [asdict(partner) for partner in self.partners],
+            "for_a_person": {end.order_id: end.why for end in self.for_a_person},
+            "stock_before": {place: dict(levels) for place, levels in self.stock_before.items()},
+            "stock_after": {place: dict(levels) for place, levels in self.stock_after.items()},
+            "problems": list(self.problems),
+            "differences": list(self.differences),
+        }
 
 
 # ------------------------------------------------------------------ where orders ended

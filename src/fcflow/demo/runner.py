@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import secrets
 import shutil
@@ -41,7 +42,7 @@ _MOST_ROUNDS = 12
 _SECRETS = {"leeds": "FCFLOW_DEMO_LEEDS", "dropco": "FCFLOW_DEMO_DROPCO", "postal": "FCFLOW_DEMO_POSTAL"}
 
 
-def run_demo(folder: Path, *, console: Console | None = None, seed: int = SEED) -> int:
+def run_demo(folder: Path, *, console: Console | None = None, seed: int = SEED, as_json: bool = False) -> int:
     """
     Run a day with three partners and leave everything in *folder*.
 
@@ -52,6 +53,8 @@ def run_demo(folder: Path, *, console: Console | None = None, seed: int = SEED) 
 
         seed: What the partners do with which order.
 
+        as_json: Show the day as one JSON document instead of tables and progress; it is in ``day.json`` in any case.
+
     Returns:
         0 where every order is accounted for and the partners' books agree with ours, else 1.
 
@@ -60,10 +63,15 @@ def run_demo(folder: Path, *, console: Console | None = None, seed: int = SEED) 
     """
     console = console or screen.console()
     _make_folder(folder)
-    with screen.progress(console) as steps:
+    with screen.progress(console, shown=not as_json) as steps:
         day = _day(folder, seed, steps)
+    text = json.dumps(day.as_dict(), indent=2, ensure_ascii=False)
+    (folder / "day.json").write_text(text + "\n", encoding="utf-8")
     write_report(day, folder / "report.html")
-    screen.show(console, day, folder)
+    if as_json:
+        console.file.write(text + "\n")
+    else:
+        screen.show(console, day, folder)
     return 0 if day.is_accounted_for else 1
 
 

@@ -67,10 +67,10 @@ class Steps:
 
 
 @contextmanager
-def progress(to: Console) -> Iterator[Steps]:
+def progress(to: Console, *, shown: bool = True) -> Iterator[Steps]:
     """A progress bar on *to*."""
     columns = (SpinnerColumn(), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=to) as bar:
+    with Progress(*columns, console=to, disable=not shown) as bar:
         yield Steps(bar)
 
 

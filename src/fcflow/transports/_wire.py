@@ -8,6 +8,7 @@ it stands and no byte has left, which is the last instant at which nothing can h
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -226,6 +227,7 @@ class Wire:
     ) -> None:
         self._line = _Line()
         self._session = _session(self._line)
+        self._owner = os.getpid()
         self._timeout_s = timeout_s
         self._connect_s = min(connect_s, timeout_s)
         self._verify: str | bool = ca_file or True
@@ -244,6 +246,7 @@ class Wire:
         Raises:
             TransportError: Of the kind a look may raise; whoever publishes asks `begun` what it means.
         """
+        self._own()
         self._line.open(call.began)
         watchdog = threading.Timer(self._timeout_s, self._line.cut)
         watchdog.daemon = True
@@ -261,6 +264,11 @@ class Wire:
     def close(self) -> None:
         """Let go of the connection."""
         self._session.close()
+
+    def _own(self) -> None:
+        """A connection that was opened before a fork belongs to the other process."""
+        if self._owner != os.getpid():
+            self._session, self._owner = _session(self._line), os.getpid()
 
     def _request(self, call: Call) -> requests.Response:
         try:
@@ -312,7 +320,8 @@ class Wire:
     def _failure(self, call: Call, error: BaseException) -> TransportError:
         root = _root(error)
         failure = self._too_late(call) if self._line.expired else _named(call, error, root)
-        failure.__cause__ = root
+        # Without its frames: their variables hold what was sent, headers included.
+        failure.__cause__ = root.with_traceback(None)
         return failure
 
 

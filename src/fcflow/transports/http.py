@@ -38,6 +38,7 @@ from fcflow.errors import (
     TransportUnsupportedError,
 )
 from fcflow.model import Feed, FeedKind
+from fcflow.transports._names import safe_name
 from fcflow.transports._wire import Answer, Call, Wire, capped
 from fcflow.transports.base import (
     Capabilities,
@@ -137,10 +138,19 @@ def _segment(value: str) -> str:
     return quote(value, safe="")
 
 
+class _Hidden(str):
+    """A text that shows itself to nobody who prints the variables of a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 def _header(name: str, value: str) -> str:
     if re.search(r"[\x00-\x1f\x7f]", value) or not value.isascii():
         raise TransportUnsupportedError(f"header {name}: expected printable ASCII, got other characters")
-    return value.strip()
+    return value
 
 
 # ------------------------------------------------------------------ what an answer means
@@ -284,6 +294,7 @@ class HttpTransport:
     def send(self, delivery: Delivery) -> Receipt:
         """Post *delivery*; see the module for what counts as accepted."""
         options = delivery.feed.options
+        safe_name(delivery.name)
         target = self._base.target(delivery.feed.path)
         headers, secrets = self._headers()
         headers["Content-Type"] = _header("Content-Type", delivery.content_type)
@@ -419,17 +430,25 @@ class HttpTransport:
         headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "fcflow"}
         for name, value in self._endpoint.option("headers", {}).items():
             headers[name] = _header(name, value)
-        secrets = {name: self._endpoint.secret(name) for name in ("token", "password", "api_key")}
-        if secrets["token"] and secrets["password"]:
+        secret = {header: _Hidden(_header(header, value)) for header, value in self._secret_headers()}
+        words = (_Hidden(word) for value in secret.values() for word in (value, value.partition(" ")[2]) if word)
+        return headers | secret, (*words, *self._known("token"), *self._known("password"))
+
+    def _secret_headers(self) -> Iterator[tuple[str, _Hidden]]:
+        token, password, key = (self._known(name) for name in ("token", "password", "api_key"))
+        if token and password:
             raise TransportUnsupportedError("secrets: expected token or password, got both")
-        if secrets["token"]:
-            headers["Authorization"] = _header("Authorization", f"Bearer {secrets['token']}")
-        elif secrets["password"]:
-            headers["Authorization"] = _basic(self._base.user or "", secrets["password"])
-        if secrets["api_key"]:
-            headers[self._endpoint.option("api_key_header", "X-Api-Key")] = _header("api_key", secrets["api_key"])
-        shown = [secret for secret in secrets.values() if secret]
-        return headers, (*shown, *(value.partition(" ")[2] for value in [headers.get("Authorization", "")] if value))
+        for each in token:
+            yield "Authorization", _Hidden(f"Bearer {each}")
+        for each in password:
+            yield "Authorization", _basic(self._base.user or "", each)
+        for each in key:
+            yield self._endpoint.option("api_key_header", "X-Api-Key"), each
+
+    def _known(self, name: str) -> tuple[_Hidden, ...]:
+        """The secret called *name*; empty where there is none."""
+        secret = self._endpoint.secret(name)
+        return (_Hidden(secret.strip()),) if secret and secret.strip() else ()
 
     def _file(self, option: str) -> str | None:
         path = self._endpoint.option(option)
@@ -449,8 +468,8 @@ def _asked(template: str, values: Mapping[str, Any]) -> str:
     return "".join([*pieces, quote_plus(template[end:])])
 
 
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
+def _basic(user: str, password: str) -> _Hidden:
+    return _Hidden("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii"))
 
 
 def _share(query: Query) -> Sequence[OpenFulfilment]:
