@@ -118,7 +118,7 @@ def _apply(
         _backorder(changed, routing, writing, report)
     elif routing.action == "allocate":
         stored = evolve(order.stored, rule_id=rule_id, reason=None, state=OrderState.OPEN, updated_at=writing.now)
-        writing.tx.update_orders([stored])
+        writing.put_order(stored)
         settle(evolve(changed, stored=stored), writing)
     else:
         reason = "; ".join(routing.explanation) or routing.reason or "no rule decided"
@@ -153,7 +153,7 @@ def _make(
                 updated_at=writing.now,
             )
         )
-    writing.tx.insert_fulfilments(made)
+    writing.new_fulfilments(made)
     return made
 
 
@@ -183,7 +183,7 @@ def _hold(order: OrderView, routing: Routing, writing: Writing, report: Allocati
     stored = evolve(
         order.stored, state=OrderState.HELD, held_reason=reason, rule_id=rule_id, reason=reason, updated_at=writing.now
     )
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     writing.note(AuditType.HELD, reason, order_id=order.order_id, rule=rule_id)
     report.held[order.order_id] = reason
 
@@ -195,7 +195,7 @@ def _backorder(order: OrderView, routing: Routing, writing: Writing, report: All
         return
     rule_id = None if routing.decision is None else routing.decision.rule_id
     stored = evolve(order.stored, state=OrderState.BACKORDERED, reason=reason, rule_id=rule_id, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     writing.note(AuditType.BACKORDERED, reason, order_id=order.order_id, rule=rule_id, short=dict(routing.short))
 
 
@@ -204,7 +204,7 @@ def _keep(order: OrderView, reason: str, rule_id: str | None, writing: Writing, 
     if order.stored.reason == reason and order.stored.state is OrderState.OPEN:
         return
     stored = evolve(order.stored, state=OrderState.OPEN, reason=reason, rule_id=rule_id, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     writing.note(AuditType.NOT_ALLOCATED, reason, order_id=order.order_id, rule=rule_id)
 
 

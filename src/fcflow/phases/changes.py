@@ -42,6 +42,7 @@ def _each(context: Context, ids: Iterable[str], actor: str, connection: Connecti
 
 
 def _order(writing: Writing, order_id: str) -> OrderView:
+    writing.flush()
     view = writing.tx.order(order_id)
     if view is None:
         raise LifecycleError(f"order {order_id} is not known")
@@ -56,6 +57,7 @@ def _going_on(writing: Writing, order_id: str) -> OrderView:
 
 
 def _fulfilment(writing: Writing, fulfilment_id: str) -> tuple[OrderView, FulfilmentView]:
+    writing.flush()
     found = writing.tx.fulfilments(ids=[fulfilment_id])
     if not found:
         raise LifecycleError(f"fulfilment order {fulfilment_id} is not known")
@@ -95,7 +97,7 @@ def _move(context: Context, writing: Writing, order_id: str, to: str, override: 
     for each in withdraw(back, f"moved to {to}" + (f": {override}" if override else ""), writing):
         view = view.replacing(each)
     stored = evolve(view.stored, pinned=to, state=OrderState.OPEN, reason=None, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     writing.note(AuditType.MOVED, f"{before} -> {to}", order_id=order_id, location=to, before=before, override=override)
     place_at(context, evolve(view, stored=stored), to, writing, reason="moved there by hand")
 
@@ -121,7 +123,7 @@ def hold(
         view = _going_on(writing, order_id)
         stored = evolve(view.stored, held_reason=reason, updated_at=writing.now)
         stored = evolve(stored, state=order_state(evolve(view, stored=stored)))
-        writing.tx.update_orders([stored])
+        writing.put_order(stored)
         writing.note(AuditType.HELD, reason, order_id=order_id)
 
     return _each(context, order_ids, actor, connection, act)
@@ -153,9 +155,9 @@ def _release(writing: Writing, order_id: str) -> None:
         released=tuple(dict.fromkeys((*stored.released, *lifted))),
         updated_at=writing.now,
     )
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     again = [evolve(each, parked=None, attempts=0, updated_at=writing.now) for each in view.fulfilments if each.parked]
-    writing.tx.update_fulfilments(again)
+    writing.put_fulfilments(again)
     for each in again:
         view = view.replacing(each)
     writing.note(AuditType.RELEASED, order_id=order_id, lifted=list(lifted) or None)
@@ -177,7 +179,7 @@ def cancel(
             view = view.replacing(each)
         out = [each for each in view.fulfilments if is_locked(each.state)]
         asked = [evolve(each, cancel_requested_at=writing.now, updated_at=writing.now) for each in out]
-        writing.tx.update_fulfilments(asked)
+        writing.put_fulfilments(asked)
         for each in asked:
             view = view.replacing(each)
             writing.note(AuditType.CANCEL_REQUESTED, reason, fulfilment=each)
@@ -193,7 +195,7 @@ def _end_cancelled(view: OrderView, reason: str, writing: Writing) -> None:
     shipped = any(each.state is _S.SHIPPED for each in view.fulfilments)
     state = OrderState.CLOSED if shipped else OrderState.CANCELLED
     stored = evolve(view.stored, state=state, held_reason=None, needs_person=None, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     kind = AuditType.ORDER_CLOSED if shipped else AuditType.ORDER_CANCELLED
     writing.note(kind, reason, order_id=view.order_id)
 
@@ -277,7 +279,7 @@ def _resolve_sent(writing: Writing, order: OrderView, view: FulfilmentView) -> N
         parked=None,
         updated_at=writing.now,
     )
-    writing.tx.update_fulfilments([sent])
+    writing.put_fulfilments([sent])
     _settle_outbox(writing, view, OutboxState.SETTLED)
     settle(order.replacing(sent), writing)
 
@@ -286,7 +288,7 @@ def _resolve_not_sent(writing: Writing, order: OrderView, view: FulfilmentView) 
     if view.state not in (_S.UNCLEAR, _S.SEND_FAILED):
         raise LifecycleError(f"fulfilment order {view.fulfilment_id} is {view.state}: there is nothing to settle")
     free = evolve(view, state=advance(view.state, _S.READY), attempts=0, parked=None, updated_at=writing.now)
-    writing.tx.update_fulfilments([free])
+    writing.put_fulfilments([free])
     _settle_outbox(writing, view, OutboxState.SETTLED)
     settle(order.replacing(free), writing)
 

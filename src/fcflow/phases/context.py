@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,11 +16,12 @@ from sqlalchemy.engine import Connection
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.errors import FcflowError
 from fcflow.formats import Layout
-from fcflow.model import Feed, FulfilmentState, Location, Partner
+from fcflow.lifecycle import Fact
+from fcflow.model import Feed, FulfilmentState, Location, Partner, Shipment
 from fcflow.plugins import Plugins, endpoint_of, open_transport
 from fcflow.reports import PhaseFailure, Progress, RunReport
 from fcflow.rules import Condition, RuleSet
-from fcflow.store import FulfilmentView, Lease, Store, Transaction
+from fcflow.store import FulfilmentView, Lease, Store, StoredOrder, Transaction
 from fcflow.transports import Transport
 
 __all__ = ["ACTIVE", "Context", "Writing"]
@@ -31,13 +33,56 @@ ACTIVE = tuple(state for state in FulfilmentState if state not in (FulfilmentSta
 
 
 class Writing:
-    """One transaction of a phase: its `Transaction`, the instant, and the audit events that go with it."""
+    """
+    One transaction of a phase: its `Transaction`, the instant, and what goes into it together.
+
+    What is put here is written in bulk by `flush`, which the end of the transaction calls; whoever reads what was put
+    before calls it first.
+    """
 
     def __init__(self, tx: Transaction, now: datetime, actor: str) -> None:
         self.tx = tx
         self.now = now
         self.actor = actor
         self.events: list[AuditEvent] = []
+        self._orders: dict[str, StoredOrder] = {}
+        self._new: dict[str, FulfilmentView] = {}
+        self._changed: dict[str, FulfilmentView] = {}
+        self._facts: dict[str, list[Fact]] = defaultdict(list)
+        self._parcels: list[Shipment] = []
+
+    def put_order(self, stored: StoredOrder) -> None:
+        """Write an order's state."""
+        self._orders[stored.order_id] = stored
+
+    def new_fulfilments(self, views: Iterable[FulfilmentView]) -> None:
+        """Add fulfilment orders."""
+        self._new.update((view.fulfilment_id, view) for view in views)
+
+    def put_fulfilments(self, views: Iterable[FulfilmentView]) -> None:
+        """Write the state of fulfilment orders."""
+        for view in views:
+            into = self._new if view.fulfilment_id in self._new else self._changed
+            into[view.fulfilment_id] = view
+
+    def put_facts(self, facts: Iterable[Fact], actor: str) -> None:
+        """Keep facts."""
+        self._facts[actor] += facts
+
+    def put_parcels(self, parcels: Iterable[Shipment]) -> None:
+        """Keep parcels."""
+        self._parcels += parcels
+
+    def flush(self) -> None:
+        """Write what was put here until now."""
+        self.tx.insert_fulfilments(self._new.values())
+        self.tx.update_fulfilments(self._changed.values())
+        self.tx.update_orders(self._orders.values())
+        for actor, facts in self._facts.items():
+            self.tx.add_facts(facts, actor=actor, received_at=self.now)
+        self.tx.add_shipments(self._parcels, self.now)
+        for kept in (self._new, self._changed, self._orders, self._facts, self._parcels):
+            kept.clear()
 
     def note(
         self,
@@ -114,6 +159,7 @@ class Context:
         with self.store.transaction(lease=lease, connection=connection) as tx:
             writing = Writing(tx, self.clock(), actor or self.actor)
             yield writing
+            writing.flush()
             tx.append(writing.events)
             if self.in_transaction is not None and writing.events:
                 self.in_transaction(tx.connection, tuple(writing.events))

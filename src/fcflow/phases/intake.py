@@ -97,7 +97,7 @@ def _already_there(order: OrderView, writing: Writing) -> None:
         evolve(view, state=FulfilmentState.SENT, sent_at=writing.now, updated_at=writing.now)
         for view in order.fulfilments
     ]
-    writing.tx.update_fulfilments(sent)
+    writing.put_fulfilments(sent)
     for view in sent:
         writing.note(AuditType.SENT, "the partner has it already", fulfilment=view)
 
@@ -140,8 +140,8 @@ def _wait(view: OrderView, order: Order, out: Sequence[FulfilmentView], writing:
     stored = evolve(
         view.stored, amendment=order, content_hash=content_hash(order), needs_person=text, updated_at=writing.now
     )
-    writing.tx.update_orders([stored])
-    writing.tx.update_fulfilments([evolve(each, amend_requested_at=writing.now) for each in out])
+    writing.put_order(stored)
+    writing.put_fulfilments([evolve(each, amend_requested_at=writing.now) for each in out])
     writing.note(
         AuditType.AMENDMENT_REQUESTED, text, order_id=order.order_id, differences=differences(view.order, order)
     )
@@ -161,7 +161,7 @@ def _replace(view: OrderView, order: Order, writing: Writing) -> None:
         state=OrderState.HELD if view.held_reason else OrderState.OPEN,
         updated_at=writing.now,
     )
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     said = differences(view.order, order)
     writing.note(AuditType.ORDER_AMENDED, "; ".join(said), order_id=order.order_id, differences=said)
     changed = evolve(view, stored=stored)

@@ -311,7 +311,7 @@ class _Sender:
             for view in views
             if view.state not in (*_RESTATED, _S.SHIPPED, _S.CANCELLED)
         ]
-        writing.tx.update_fulfilments(moved)
+        writing.put_fulfilments(moved)
 
     def _mark_publishing(self, minted: _Minted) -> None:
         with self.context.writing(lease=self.lease) as writing:
@@ -329,7 +329,7 @@ class _Sender:
                 updated_at=writing.now,
             )
             views = writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids)
-            writing.tx.update_fulfilments([_as_sent(view, writing) for view in views])
+            writing.put_fulfilments([_as_sent(view, writing) for view in views])
             for view in views:
                 writing.note(
                     AuditType.SENT,
@@ -377,7 +377,7 @@ class _Sender:
             updated_at=writing.now,
         )
         failed = evolve(failed, state=advance(failed.state, _S.SEND_FAILED))
-        writing.tx.update_fulfilments([failed])
+        writing.put_fulfilments([failed])
         writing.note(
             AuditType.SEND_FAILED, text, fulfilment=failed, code=error.code, attempts=attempts, delivery=delivery
         )
@@ -401,7 +401,7 @@ class _Sender:
                 if view.state in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
                     continue
                 unclear = evolve(view, state=advance(view.state, _S.UNCLEAR), label_error=text, updated_at=writing.now)
-                writing.tx.update_fulfilments([unclear])
+                writing.put_fulfilments([unclear])
                 writing.note(AuditType.UNCLEAR, text, fulfilment=unclear, delivery=minted.outbox_id)
                 self.report.unclear.append(view.fulfilment_id)
 
@@ -413,7 +413,7 @@ class _Sender:
         with self.context.writing(lease=self.lease) as writing:
             views = writing.tx.fulfilments(ids=ids)
             late = [evolve(each, label_error=text, updated_at=writing.now) for each in views if each.state in _WAITING]
-            writing.tx.update_fulfilments(late)
+            writing.put_fulfilments(late)
 
 
 def _as_sent(view: FulfilmentView, writing: Writing) -> FulfilmentView:

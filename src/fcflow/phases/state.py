@@ -57,7 +57,7 @@ def settle(view: OrderView, writing: Writing) -> OrderView:
     if state is OrderState.CLOSED:
         stored = evolve(stored, reason=None)
     if stored is not view.stored:
-        writing.tx.update_orders([stored])
+        writing.put_order(stored)
     return evolve(view, stored=stored)
 
 
@@ -77,7 +77,7 @@ def amend_if_free(view: OrderView, writing: Writing) -> OrderView:
     views = [each for each in view.fulfilments if not is_final(each.state)]
     withdrawn = withdraw(views, "the order was amended", writing)
     stored = evolve(stored, order=stored.amendment, amendment=None, needs_person=None, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     writing.note(AuditType.ORDER_AMENDED, "the amendment that waited is the order now", order_id=view.order_id)
     view = evolve(view, stored=stored)
     for each in withdrawn:
@@ -90,9 +90,9 @@ def withdraw(views: Iterable[FulfilmentView], reason: str, writing: Writing) -> 
     taken: list[FulfilmentView] = []
     for view in views:
         fact = Fact(fulfilment_id=view.fulfilment_id, kind="cancelled", at=writing.now, message=reason)
-        writing.tx.add_facts([fact], actor=writing.actor, received_at=writing.now)
+        writing.put_facts([fact], writing.actor)
         known = writing.tx.facts([view.fulfilment_id]).get(view.fulfilment_id, [])
-        progress = fold(view.fulfilment, known)
+        progress = fold(view.fulfilment, [*known, fact])
         gone = evolve(
             view,
             state=FulfilmentState.CANCELLED,
@@ -103,5 +103,5 @@ def withdraw(views: Iterable[FulfilmentView], reason: str, writing: Writing) -> 
         )
         writing.note(AuditType.STATE_CHANGED, reason, fulfilment=gone, before=view.state.value, after="cancelled")
         taken.append(gone)
-    writing.tx.update_fulfilments(taken)
+    writing.put_fulfilments(taken)
     return taken

@@ -214,8 +214,10 @@ def record_facts(
     Returns:
         The order and the fulfilment order as they are now; both are written.
     """
-    fresh = writing.tx.add_facts([fact for fact in facts if fact not in known], actor=actor, received_at=writing.now)
-    new_parcels = writing.tx.add_shipments(parcels, writing.now)
+    fresh = [fact for fact in dict.fromkeys(facts) if fact not in known]
+    new_parcels = [parcel for parcel in dict.fromkeys(parcels) if parcel not in view.shipments]
+    writing.put_facts(fresh, actor)
+    writing.put_parcels(new_parcels)
     for parcel in new_parcels:
         said = " ".join(part for part in (parcel.carrier, parcel.service, *parcel.tracking_numbers) if part)
         writing.note(AuditType.SHIPMENT, said, fulfilment=view, actor=actor)
@@ -227,7 +229,7 @@ def record_facts(
         return _contradicted(order, view, writing, actor)
     changed = _advanced(view, progress, writing, actor)
     changed = evolve(changed, shipments=(*view.shipments, *new_parcels))
-    writing.tx.update_fulfilments([changed])
+    writing.put_fulfilments([changed])
     if view.state is _S.UNCLEAR and changed.state is not _S.UNCLEAR:
         _prove_delivery(changed, writing)
     order = order.replacing(changed)
@@ -292,7 +294,7 @@ def _contradicted(
         held = evolve(order.stored, held_reason=text, updated_at=writing.now)
         order = evolve(order, stored=held)
         order = evolve(order, stored=evolve(held, state=order_state(order)))
-        writing.tx.update_orders([order.stored])
+        writing.put_order(order.stored)
         writing.note(AuditType.HELD, text, order_id=order.order_id)
     return order, view
 
@@ -301,7 +303,7 @@ def _for_a_person(order: OrderView, text: str, writing: Writing) -> OrderView:
     if order.stored.needs_person is not None:
         return order
     stored = evolve(order.stored, needs_person=text, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     return evolve(order, stored=stored)
 
 
@@ -310,7 +312,7 @@ def _unpinned(order: OrderView, view: FulfilmentView, writing: Writing) -> Order
     if view.state is not _S.CANCELLED or order.pinned != view.location:
         return order
     stored = evolve(order.stored, pinned=None, state=OrderState.OPEN, updated_at=writing.now)
-    writing.tx.update_orders([stored])
+    writing.put_order(stored)
     return evolve(order, stored=stored)
 
 
