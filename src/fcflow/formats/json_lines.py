@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, BinaryIO
 
 from immutabledict import immutabledict
@@ -124,8 +125,15 @@ class JsonLinesCodec:
 
     def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
         dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-        lines = [dump(self._object(record)) + "\n" for record in records]
+        lines = [dump(self._object(rows)) + "\n" for record in records for rows in self._alike(record)]
         return self._text.encode("".join(lines))
+
+    def _alike(self, rows: Sequence[Sequence[Cell]]) -> list[list[Sequence[Cell]]]:
+        """Neighbouring rows that agree in all that stands outside the list: each lot is one object."""
+        if self._list is None:
+            return [[row] for row in rows]
+        outer = [index for index, path in enumerate(self._paths) if not path.repeats]
+        return [list(lot) for _, lot in groupby(rows, key=lambda row: [row[index] for index in outer])]
 
     def _object(self, rows: Sequence[Sequence[Cell]]) -> dict[str, Any]:
         made: dict[str, Any] = {}
