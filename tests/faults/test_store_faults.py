@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -233,3 +234,43 @@ def test_an_error_in_the_work_is_not_hidden_by_a_lost_lease(store: Store) -> Non
         store._give_back(lost)
         with pytest.raises(LeaseLostError), store.transaction(lease=lost):
             pass
+
+
+_FORKED = """
+import os, sys
+from fcflow.errors import StoreError
+from fcflow.store import Store
+from fcflow.testing.stores import an_event
+
+def count(store, times):
+    for _ in range(times):
+        with store.transaction() as tx:
+            tx.counter("x")
+
+with Store.open(sys.argv[1]) as store, Store.open("sqlite://") as in_memory:
+    count(store, 1)
+    child = os.fork()
+    if child == 0:
+        count(store, 20)
+        try:
+            count(in_memory, 1)
+        except StoreError:
+            os._exit(7)
+        os._exit(1)
+    count(store, 20)
+    count(in_memory, 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7, status
+    count(store, 1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_leaves_its_parents_connections_alone(path: Path, store: Store) -> None:
+    """
+    Both go on writing to the same file, each over connections of its own; a store in memory is refused in the child.
+    """
+    subprocess.run([sys.executable, "-W", "error", "-c", _FORKED, f"sqlite:///{path}"], timeout=60, check=True)
+    with store.transaction() as tx:
+        assert tx.counter("x") == 43
+    assert _is_sound(path)

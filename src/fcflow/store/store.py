@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ __all__ = ["Store"]
 
 _log = logging.getLogger("fcflow")
 
+_INHERITED: list[sa.Pool] = []
 _LEFT_BEHIND = ("fcflow_audit", "fcflow_problem", "fcflow_lease")
 
 
@@ -51,6 +53,7 @@ class Store:
         self._engine = engine
         self._timeout_s = timeout_s
         self._here = threading.local()
+        self._process = os.getpid()
         self.namespace = namespace
         self.schema = schema
         self.tables = build_tables(schema)
@@ -197,6 +200,8 @@ class Store:
     @contextmanager
     def _connected(self, options: dict[str, Any]) -> Iterator[Connection]:
         """A connection that rolls back whatever was not committed."""
+        if self._process != os.getpid():
+            self._leave_parent()
         with translated():
             own = self._engine.connect().execution_options(**options)
         try:
@@ -205,6 +210,15 @@ class Store:
             with suppress(SQLAlchemyError):
                 own.rollback()
             own.close()
+
+    def _leave_parent(self) -> None:
+        """After a fork: connections belong to the process that made them, and even closing them here would harm it."""
+        if is_in_memory(self._engine.url):
+            raise StoreError("store: a store in memory stays with its process; this one was forked from it")
+        _INHERITED.append(self._engine.pool)
+        self._engine.dispose(close=False)
+        self._here = threading.local()
+        self._process = os.getpid()
 
     @contextmanager
     def _alone(self, *, writing: bool) -> Iterator[None]:
