@@ -243,6 +243,25 @@ def test_decisions_are_lazy() -> None:
         next(decisions)
 
 
+def test_a_lifted_hold_holds_no_more() -> None:
+    """
+    A hold that a person lifted decides nothing for that order; its effects stay, and other holds hold.
+    """
+    hold = {"hold": {"reason": "review"}}
+    rules = load_rules(
+        document(
+            {"id": "a", "when": True, "then": [{"tag": "seen"}, hold]},
+            {"id": "b", "when": True, "then": [{"allocate": {"to": "leeds"}}]},
+            {"id": "c", "when": True, "then": [hold]},
+        )
+    )
+
+    found = [(each.rule_id, sorted(each.tags)) for each in rules.decisions(ORDER, lifted={"a"})]
+
+    assert found == [("b", ["seen"]), ("c", ["seen"])]
+    assert [each.rule_id for each in rules.decisions(ORDER)] == ["a"]
+
+
 def test_threads_share_a_rule_set() -> None:
     """
     Many threads that decide different orders with one rule set do not disturb each other.
