@@ -85,7 +85,8 @@ _CHECKED = """## What is checked besides
 
 - A feed names a connection of its partner, a layout that can be loaded and is of the feed's kind, and options that its
   transport knows.
-- Two incoming feeds never take the same files, and never our own order files.
+- Two incoming feeds never take the same files, of one partner or of two, and never our own order files.
+- Where a partner runs several locations, the layout of its stock file has a field for them.
 - A location names a partner that is there; a fulfilment centre or drop shipper has one; a partner with an orders feed
   has a location; a partner's locations differ in what the partner calls them.
 - SKU aliases are one to one, and what a partner calls one SKU is not another SKU of ours, unless the status and stock

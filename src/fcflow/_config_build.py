@@ -19,6 +19,7 @@ from fcflow._config_checks import (
     check_locations,
     check_name_template,
     check_partner_of,
+    check_shared_folders,
     check_status_words,
     check_zone,
 )
@@ -69,6 +70,7 @@ class Loader:
         for code, raw in self.section("locations").items():
             self._location(code, _object(raw), ("locations", code), {})
         check_locations(self)
+        check_shared_folders(self)
         self._store()
         self._rules()
         self._ready()
@@ -145,6 +147,10 @@ class Loader:
             wanted = kind.value if name == "canonical" else None
             self._layouts[name, kind] = load_layout(name, base=self.base, kind=wanted, codecs=self.plugins.codecs)
         return self._layouts[name, kind]
+
+    def loaded_layout(self, name: str, kind: FeedKind) -> Layout | None:
+        """The layout called *name*, or ``None`` where it has faults, which were noted before."""
+        return self._layouts.get((name, kind))
 
     # -------------------------------------------------------------- partners
 

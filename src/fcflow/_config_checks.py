@@ -28,6 +28,7 @@ __all__ = [
     "check_locations",
     "check_name_template",
     "check_partner_of",
+    "check_shared_folders",
     "check_status_words",
     "check_zone",
 ]
@@ -147,6 +148,21 @@ def _takes_orders(loader: Loader, feed: Feed, orders: Feed, partner: Partner) ->
     return not name_faults(orders.name) and fnmatchcase(_sample_name(orders), feed.match)
 
 
+def check_shared_folders(loader: Loader) -> None:
+    """No two partners' feeds would take the same file."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for code, partner in loader.partners.items():
+        for feed in partner.feeds:
+            connection = partner.connections.get(feed.connection)
+            if connection is None or feed.kind is FeedKind.ORDERS:
+                continue
+            way = connection.url.rstrip("/"), repr(connection.secrets), repr(connection.options)
+            place = *way, feed.path.strip("/"), feed.match, repr(feed.options), feed.kind
+            if seen.setdefault(place, code) != code:
+                path = ("partners", code, feed.kind.value, "match")
+                loader.fault(path, f"the same files as partner {seen[place]}", expected="another path or match")
+
+
 # ------------------------------------------------------------------ words and codes
 
 
@@ -182,11 +198,24 @@ def check_locations(loader: Loader) -> None:
     run_by = defaultdict(list)
     for location in loader.locations.values():
         run_by[location.partner].append(location)
+    named = [_named_partner(loader, path) for path in loader.places.values()]
     for partner in loader.partners.values():
         _check_codes(loader, run_by[partner.code])
-        wanted = partner.code in {_named_partner(loader, path) for path in loader.places.values()}
-        if partner.orders is not None and not run_by[partner.code] and not wanted:
+        _check_stock_layout(loader, partner, run_by[partner.code])
+        if partner.orders is not None and partner.code not in named:
             loader.fault(("partners", partner.code), "has an orders feed, but no location", expected="a location")
+
+
+def _check_stock_layout(loader: Loader, partner: Partner, locations: list[Location]) -> None:
+    """Where a partner has several locations, its stock file says which one a level is of."""
+    if partner.stock is None or len(locations) < 2:
+        return
+    path = ("partners", partner.code, "stock", "layout")
+    layout = loader.loaded_layout(partner.stock.layout, FeedKind.STOCK)
+    fields = layout.document.get("fields") if layout is not None else None
+    if fields and all(written.get("field") != "location" for written in fields):
+        said = f"the partner runs {len(locations)} locations, and the layout has no field for them"
+        loader.fault(path, said, found=partner.stock.layout, expected="a field location")
 
 
 def _named_partner(loader: Loader, path: Path) -> object:

@@ -11,6 +11,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from fcflow.errors import Fault
 from fcflow.rules.faults import Faults, Path, nearest
 
 __all__ = ["PlacedFaults", "add_schema_faults", "is_secret_name", "shown"]
@@ -42,6 +43,24 @@ class PlacedFaults(Faults):
     def is_sound(self, path: Path) -> bool:
         """Whether nothing at or below *path* has a fault so far."""
         return not any(place[: len(path)] == path for place in self._places)
+
+    def sorted(self, document: Any) -> list[Fault]:
+        """The faults in the order in which their places stand in *document*; in one pass, however many there are."""
+        indexes: dict[int, dict[Any, int]] = {}
+        found = sorted(self._found, key=lambda each: _position(document, each[0], indexes))
+        return [fault for _, fault in found]
+
+
+def _position(document: Any, path: Path, indexes: dict[int, dict[Any, int]]) -> tuple[int, ...]:
+    """Where *path* stands; the positions of an object's keys are counted once and kept in *indexes*."""
+    place: list[int] = []
+    for part in path:
+        keys = range(len(document)) if isinstance(document, list) else document if isinstance(document, dict) else ()
+        if id(document) not in indexes:
+            indexes[id(document)] = {key: number for number, key in enumerate(keys)}
+        place.append(indexes[id(document)].get(part, len(keys)))
+        document = document[part] if part in indexes[id(document)] else None
+    return tuple(place)
 
 
 def add_schema_faults(schema: Mapping[str, Any], document: Any, faults: Faults, path: Path = ()) -> None:

@@ -50,7 +50,7 @@ FULL: dict[str, Any] = {
             },
             "orders": {"layout": "linnworks-orders", "path": "in", "batch": 50},
             "status": {"layout": "linnworks-status", "path": "out", "match": "status*.csv"},
-            "stock": {"layout": "linnworks-stock", "path": "out", "match": "stock*.csv", "options": {"min_age_s": 5}},
+            "stock": {"layout": "canonical", "path": "out", "match": "stock*.csv", "options": {"min_age_s": 5}},
             "aliases": {"MUG": "LD-1"},
             "status_words": {"Despatched": "shipped"},
             "limits": {"max_attempts": 3, "timeout_s": 5},
@@ -65,7 +65,7 @@ FULL: dict[str, Any] = {
             },
         },
     },
-    "locations": {"studio": {"name": "Studio"}},
+    "locations": {"studio": {"name": "Studio"}, "york": {"partner": "leeds", "kind": "warehouse"}},
 }
 
 
@@ -122,7 +122,7 @@ def test_a_full_document_becomes_values(tmp_path: Path) -> None:
     assert (place.stock.buffer_of("MUG"), place.stock.buffer_of("TRAY"), place.capacity_per_day) == (4, 1, 400)
     assert place.calendar.cut_off.isoformat() == "14:00:00"
     assert config.locations["studio"].kind is LocationKind.WAREHOUSE
-    assert [location.code for location in config.locations_of("leeds")] == ["leeds"]
+    assert [location.code for location in config.locations_of("leeds")] == ["leeds", "york"]
     assert config.layout(leeds.orders).kind == "orders"
     assert config.rule_set().location_codes == {"leeds", "studio"}
 
@@ -406,6 +406,41 @@ def test_feeds_never_share_files() -> None:
     )
     assert "our own order files" in faults(partner(status=status, orders=orders))["$.partners.leeds.status.match"]
     assert load(partner(status={**status, "match": "s*"}, stock={**stock, "match": "l*"}, orders=orders))
+
+
+def test_partners_never_share_files() -> None:
+    """
+    Two partners whose answers lie in one folder under one glob would be taken for each other.
+    """
+    leeds = partner(status={"layout": "canonical-status", "path": "out"})["partners"]["leeds"]
+    document = {"fcflow": "config/1", "partners": {"leeds": leeds, "york": copy.deepcopy(leeds)}}
+
+    assert "the same files as partner leeds" in faults(document)["$.partners.york.status.match"]
+    document["partners"]["york"]["status"]["match"] = "york-*"
+    assert load(document).partners["york"].status.match == "york-*"
+
+
+def test_a_stock_file_says_which_location_it_is_of() -> None:
+    """
+    Where a partner runs several locations, a stock layout without a field for them is a fault.
+    """
+    document = partner(stock={"layout": "linnworks-stock", "path": "out"})
+    document["locations"] = {"two": {"partner": "leeds"}}
+
+    assert "no field for them" in faults(document)["$.partners.leeds.stock.layout"]
+    document["partners"]["leeds"]["stock"]["layout"] = "canonical-stok"
+    assert [path.split(":")[0] for path in faults(document)] == ["layout canonical-stok"]
+    document["partners"]["leeds"]["stock"]["layout"] = "canonical"
+    assert len(load(document).locations_of("leeds")) == 2
+
+
+def test_many_faults_take_no_longer_than_their_number() -> None:
+    """
+    Thousands of faults are all reported, in the order of the document.
+    """
+    aliases = {f"SKU-{number}": number for number in range(3000)}
+
+    assert list(faults(partner(aliases=aliases))) == [f"$.partners.leeds.aliases['{sku}']" for sku in aliases]
 
 
 def test_an_alias_that_is_another_sku_of_ours_needs_a_clear_word() -> None:
