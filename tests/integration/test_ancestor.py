@@ -58,7 +58,10 @@ def test_a_location_with_locked_orders_cannot_be_removed_or_change_its_partner(w
     world.run()
     leeds, corby = world.sync.locations["leeds"], world.sync.locations["corby"]
 
-    for locations, reason in (([corby], "cannot be removed"), ([evolve(leeds, partner="corby"), corby], "cannot become")):
+    for locations, reason in (
+        ([corby], "cannot be removed"),
+        ([evolve(leeds, partner="corby"), corby], "cannot become"),
+    ):
         with pytest.raises(ConfigError) as refused:
             reopened(world, locations)
         assert reason in str(refused.value)
