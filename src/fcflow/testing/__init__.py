@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fcflow.testing.transports import FolderHarness, TransportContract, TransportHarness
+    from fcflow.testing.transports import FolderHarness, MemoryHarness, TransportContract, TransportHarness
 
-__all__ = ["FolderHarness", "TransportContract", "TransportHarness"]
+__all__ = ["FolderHarness", "MemoryHarness", "TransportContract", "TransportHarness"]
 
 
 def __getattr__(name: str) -> Any:

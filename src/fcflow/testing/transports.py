@@ -13,6 +13,7 @@ A promise that a transport cannot keep is declared in its `Capabilities`; the co
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -20,7 +21,7 @@ import os
 import secrets as _secrets
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,12 @@ from fcflow.errors import (
     TransportRefusedError,
     TransportTooLargeError,
 )
-from fcflow.model import Feed, PartnerLimits
-from fcflow.transports.base import Capabilities, Delivery, Offer, Outcome, Presence, Query, Receipt, Transport
+from fcflow.model import Connection, Feed, PartnerLimits
+from fcflow.transports import memory
+from fcflow.transports.base import Capabilities, Delivery, Endpoint, Offer, Outcome, Presence, Query, Receipt, Transport
+from fcflow.transports.memory import MemoryPartner
 
-__all__ = ["FolderHarness", "TransportContract", "TransportHarness"]
+__all__ = ["FolderHarness", "MemoryHarness", "TransportContract", "TransportHarness"]
 
 
 class TransportHarness(ABC):
@@ -151,6 +154,45 @@ class FolderHarness(TransportHarness):
 
     def down(self) -> AbstractContextManager[None]:
         return self._down()
+
+
+class MemoryHarness(TransportHarness):
+    """The partner's side of ``memory://contract``, which is the same object."""
+
+    def __init__(self) -> None:
+        self.partner = MemoryPartner.named("contract")
+        self.partner.clear()
+
+    def open(self, limits: PartnerLimits | None = None) -> Transport:
+        connection = Connection(url="memory://contract/base")
+        return memory.build(
+            Endpoint(partner="leeds", connection=connection, limits=limits or PartnerLimits(), resolve=str)
+        )
+
+    def feed(self, kind: str, **changes: Any) -> Feed:
+        path = "in" if kind == "orders" else "out"
+        return Feed(**{"kind": kind, "partner": "leeds", "layout": "canonical", "path": path, **changes})
+
+    def arrived(self) -> Mapping[str, bytes]:
+        return self.partner.files("base/in")
+
+    def place(self, name: str, content: bytes) -> None:
+        self.partner.put(f"base/in/{name}", content)
+
+    def collect(self, name: str) -> None:
+        self.partner.take(f"base/in/{name}")
+
+    def answer(self, name: str, content: bytes) -> None:
+        self.partner.put(f"base/out/{name}", content)
+
+    def answers(self, folder: str = "") -> Mapping[str, bytes]:
+        return self.partner.files(f"base/out/{folder}")
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        self.partner.down = True
+        yield
+        self.partner.down = False
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

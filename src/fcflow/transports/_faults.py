@@ -53,6 +53,16 @@ def of_os_error(error: OSError) -> Failure:
     return TransportUnavailableError, text
 
 
+def _translated(server: Any, error: Exception, args: tuple[Any, ...]) -> TransportError:
+    kind, text = server.failure(error)
+    server.broken(error)
+    place = " ".join([server.where, *(arg for arg in args[:1] if isinstance(arg, str) and arg)])
+    failure: TransportError = kind(scrubbed(f"{place}: {text}", server.secrets()))
+    if scrubbed(str(error), server.secrets()) == str(error):
+        failure.__cause__ = error
+    return failure
+
+
 def guarded(call: _CALL) -> _CALL:
     """
     Make a method of a server raise errors of ours only: `TransportError`, or `SecretError` from a reference.
@@ -68,14 +78,9 @@ def guarded(call: _CALL) -> _CALL:
         except FcflowError:
             raise
         except Exception as error:  # noqa: BLE001 - libraries of servers raise anything at all
-            cause: Exception | None = error
-            kind, text = server.failure(error)
-            server.broken(error)
+            failure = _translated(server, error, args)
         # Raised outside of the handler: an error that quotes a secret is not even kept as the context of ours.
-        place = " ".join([server.where, *(arg for arg in args[:1] if isinstance(arg, str) and arg)])
-        if scrubbed(str(cause), server.secrets()) != str(cause):
-            cause = None
-        raise kind(scrubbed(f"{place}: {text}", server.secrets())) from cause
+        raise failure
 
     return cast(_CALL, guard)
 

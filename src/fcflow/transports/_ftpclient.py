@@ -45,6 +45,7 @@ class FtpClient(ftplib.FTP):
         self._passive = passive
         self._protected = False
         self._data: socket.socket | None = None
+        self._was_cut = False
         self.features: dict[str, str] = {}
         self.set_pasv(passive != "active")
 
@@ -110,6 +111,7 @@ class FtpClient(ftplib.FTP):
 
     def cut(self) -> None:
         """Make whatever is blocked fail; from another thread."""
+        self._was_cut = True
         for held in (self._data, self.sock):
             if held is not None:
                 with contextlib.suppress(OSError):
@@ -192,6 +194,9 @@ class FtpClient(ftplib.FTP):
         try:
             while block := conn.recv(_BLOCK):
                 yield block
+            if self._was_cut:
+                # A connection that we end ourselves looks like the end of the file.
+                raise TimeoutError
             if isinstance(conn, ssl.SSLSocket):
                 conn.unwrap()
         finally:

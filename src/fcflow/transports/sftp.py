@@ -182,7 +182,7 @@ class _SftpServer:
         library = _paramiko()
         if isinstance(error, library.BadHostKeyException):
             return TransportUntrustedError, _changed(error.expected_key, error.key)
-        if isinstance(error, library.AuthenticationException):
+        if isinstance(error, library.AuthenticationException) or "No authentication methods" in str(error):
             return TransportLoginError, f"login refused: {error}"
         if isinstance(error, library.ssh_exception.IncompatiblePeer):
             return TransportUntrustedError, f"no algorithm in common that is safe: {error}"
