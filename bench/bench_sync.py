@@ -104,12 +104,15 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 
 def write_stock(folder: Path) -> None:
-    """The partners' folders, and the stock file of the one that has stock."""
+    """A stock file of the partner that has stock, in place of the last one."""
+    with (folder / "leeds" / "stock" / "stock.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("SKU", "Quantity"), *((sku, 1_000_000) for sku in SKUS)])
+
+
+def make_folders(folder: Path) -> None:
     for partner in ("leeds", "dropco"):
         for name in ("in", "out", "stock"):
             (folder / partner / name).mkdir(parents=True)
-    with (folder / "leeds" / "stock" / "stock.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("SKU", "Quantity"), *((sku, 1_000_000) for sku in SKUS)])
 
 
 def answer(folder: Path, partner: str) -> int:
@@ -138,6 +141,7 @@ def synchronise(count: int, folder: Path) -> dict[str, float]:
     from fcflow import Synchronizer
 
     taken: dict[str, float] = {}
+    make_folders(folder)
     write_stock(folder)
     bought = orders(count)
     with Synchronizer.from_config(configuration(folder)) as sync:
@@ -147,6 +151,8 @@ def synchronise(count: int, folder: Path) -> dict[str, float]:
         timed(taken, "send", sync.send_orders)
         shipped = answer(folder, "leeds") + answer(folder, "dropco")
         timed(taken, "statuses", sync.receive_statuses)
+        write_stock(folder)
+        sync.receive_stock()  # a picture that knows what has left
         timed(taken, "quiet run", sync.run)
         closed = sum(counts.get("shipped", 0) for counts in sync.counts().values())
     if not shipped == closed == count:
