@@ -126,7 +126,7 @@ def test_all_faults_of_the_shape_come_at_once():
         ({"at": "x", "field": "location", "unit": "kg"}, "$.fields[2].unit: does not fit a field of type text"),
         (
             {"at": "x", "field": "reserved", "max_length": 2, "if_too_long": "truncate"},
-            "$.fields[2].if_too_long: a integer cannot be cut off",
+            "$.fields[2].if_too_long: a field of type integer cannot be cut off",
         ),
         ({"at": "x", "field": "location", "unmapped": "keep"}, "$.fields[2].unmapped: without map"),
         (

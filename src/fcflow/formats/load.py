@@ -322,7 +322,7 @@ class _Check:
         if unit is not None and made.type in _UNITS and unit not in _UNITS[made.type]:
             self.fault("", f"{made.path}.unit", expected=" or ".join(_UNITS[made.type]), found=unit)
         if made.spec.get("if_too_long") == "truncate" and made.type not in ("text", "list"):
-            self.fault(f"a {made.type} cannot be cut off", f"{made.path}.if_too_long")
+            self.fault(f"a field of type {made.type} cannot be cut off", f"{made.path}.if_too_long")
 
     def _check_words(self, made: _Field) -> None:
         spec, path = made.spec, made.path
