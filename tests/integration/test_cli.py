@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,36 @@ def fcflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
+def _prepared(folder: Path, *commands: Sequence[str]) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert [main(command) for command in commands] == [0] * len(commands)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter's folder with its orders in the store, to copy from."""
+    return _prepared(tmp_path_factory.mktemp("imported"), ["init"], ["orders", "import", "orders.json"])
+
+
+@pytest.fixture(scope="session")
+def synchronised(imported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after a first run, to copy from."""
+    folder = tmp_path_factory.mktemp("synchronised")
+    return _prepared(shutil.copytree(imported, folder, dirs_exist_ok=True), ["sync"])
+
+
 @pytest.fixture
-def shop(fcflow: Callable[..., Ran], tmp_path: Path) -> Path:
+def shop(fcflow: Callable[..., Ran], imported: Path, tmp_path: Path) -> Path:
     """The starter's folder, with its three orders in the store."""
-    assert fcflow("init").code == 0
-    assert fcflow("orders", "import", "orders.json").code == 0
-    return tmp_path
+    return shutil.copytree(imported, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def busy_shop(fcflow: Callable[..., Ran], synchronised: Path, tmp_path: Path) -> Path:
+    """The starter's folder after a first run: A1 is at Leeds, A2 held, A3 unpaid."""
+    return shutil.copytree(synchronised, tmp_path, dirs_exist_ok=True)
 
 
 def answer(shop: Path, *rows: str) -> None:
@@ -95,15 +120,13 @@ def test_the_starter_goes_the_whole_way(fcflow: Callable[..., Ran], shop: Path) 
     assert sent_files(shop) == [file]
 
 
-def test_a_second_run_does_nothing_again(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_a_second_run_does_nothing_again(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     Importing and synchronising again adds nothing and sends nothing.
     """
-    fcflow("sync")
-
     assert fcflow("orders", "import", "orders.json", "--json").json["unchanged"] == ["A1", "A2", "A3"]
     assert fcflow("sync", "--json").json["partners"].get("leeds", {}).get("deliveries", 0) == 0
-    assert len(sent_files(shop)) == 1
+    assert len(sent_files(busy_shop)) == 1
 
 
 def _everything(folder: Path) -> dict[str, bytes]:
@@ -154,11 +177,10 @@ def test_one_phase_runs_alone(fcflow: Callable[..., Ran], shop: Path, phase: str
 # ------------------------------------------------------------------ orders by hand
 
 
-def test_orders_are_listed_by_location_and_state(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_orders_are_listed_by_location_and_state(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     The ancestor's drop-down: which orders are at a location, and in which state.
     """
-    fcflow("sync")
 
     def listed(*filters: str) -> list[str]:
         return [each["order_id"] for each in fcflow("orders", "list", *filters, "--json").json]
@@ -214,12 +236,10 @@ def test_hold_release_and_cancel(fcflow: Callable[..., Ran], shop: Path) -> None
     assert [(event["actor"], event["message"]) for event in held] == [("ada", "the buyer rang")]
 
 
-def test_a_person_may_mark_as_shipped(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_a_person_may_mark_as_shipped(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     Where no status comes, a person says that it was shipped, with the tracking number.
     """
-    fcflow("sync")
-
     assert fcflow("orders", "mark-shipped", "A1", "--carrier", "DPD", "--tracking", "D1", "--tracking", "D2").code == 0
     [fulfilment] = fcflow("orders", "show", "A1", "--json").json["fulfilments"]
     assert (fulfilment["state"], fulfilment["shipments"][0]["tracking_numbers"]) == ("shipped", ["D1", "D2"])
@@ -310,12 +330,11 @@ def test_orders_come_in_through_a_layout(fcflow: Callable[..., Ran], shop: Path)
 # ------------------------------------------------------------------ what comes back
 
 
-def test_bad_rows_are_kept_and_shown(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_bad_rows_are_kept_and_shown(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     Of a file with a bad row the good rows are applied; the bad one is kept and shown with its line.
     """
-    fcflow("sync")
-    answer(shop, "A1;despatched;DPD;D1;03/03/2026 10:00;", "A9;despatched;DPD;D2;yesterday;")
+    answer(busy_shop, "A1;despatched;DPD;D1;03/03/2026 10:00;", "A9;despatched;DPD;D2;yesterday;")
 
     ran = fcflow("sync")
     received = fcflow("received", "list", "--json").json
@@ -328,32 +347,30 @@ def test_bad_rows_are_kept_and_shown(fcflow: Callable[..., Ran], shop: Path) -> 
     assert "yesterday" in fcflow("received", "show", str(status["sighting_id"])).out
 
 
-def test_the_outbox_holds_the_exact_bytes(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_the_outbox_holds_the_exact_bytes(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     What was sent can be had again, byte for byte, in a file or on standard output.
     """
-    fcflow("sync")
     fcflow("outbox", "show", "1", "--output", "again.csv")
     command = [sys.executable, "-m", "fcflow.cli", "outbox", "show", "1", "--content"]
-    printed = subprocess.run(command, cwd=shop, check=True, capture_output=True).stdout
+    printed = subprocess.run(command, cwd=busy_shop, check=True, capture_output=True).stdout
 
-    [file] = sent_files(shop)
-    assert (shop / "again.csv").read_bytes() == file.read_bytes() == printed
+    [file] = sent_files(busy_shop)
+    assert (busy_shop / "again.csv").read_bytes() == file.read_bytes() == printed
 
 
-def test_a_delivery_is_sent_again_as_a_new_one(fcflow: Callable[..., Ran], shop: Path) -> None:
+def test_a_delivery_is_sent_again_as_a_new_one(fcflow: Callable[..., Ran], busy_shop: Path) -> None:
     """
     A resend leaves the old row as it was and makes another.
     """
-    fcflow("sync")
-    sent_files(shop)[0].unlink()
+    sent_files(busy_shop)[0].unlink()
 
     assert fcflow("outbox", "resend", "1", "--reason", "Leeds lost it").code == 0
     fcflow("sync")
 
     rows = fcflow("outbox", "list", "--json").json
     assert [(row["outbox_id"], row["state"], row["replaces"]) for row in rows] == [(2, "sent", 1), (1, "sent", None)]
-    assert len(sent_files(shop)) == 1
+    assert len(sent_files(busy_shop)) == 1
 
 
 def test_what_was_given_up_awaits_a_person(fcflow: Callable[..., Ran], shop: Path) -> None:
@@ -456,12 +473,12 @@ JSON_KEYS: list[tuple[list[str], set[str]]] = [
 
 
 @pytest.mark.parametrize(("command", "keys"), JSON_KEYS, ids=[" ".join(command[:2]) for command, _ in JSON_KEYS])
-def test_every_command_speaks_json(fcflow: Callable[..., Ran], shop: Path, command: list[str], keys: set[str]) -> None:
+def test_every_command_speaks_json(
+    fcflow: Callable[..., Ran], busy_shop: Path, command: list[str], keys: set[str]
+) -> None:
     """
     With ``--json`` a command prints one JSON document of the documented shape, before or after its name.
     """
-    fcflow("sync")
-
     after, before = fcflow(*command, "--json"), fcflow("--json", *command)
 
     for ran in (after, before):
@@ -482,12 +499,10 @@ def test_every_command_speaks_json(fcflow: Callable[..., Ran], shop: Path, comma
         ["layout", "list"],
     ],
 )
-def test_every_table_shows_what_there_is(fcflow: Callable[..., Ran], shop: Path, command: list[str]) -> None:
+def test_every_table_shows_what_there_is(fcflow: Callable[..., Ran], busy_shop: Path, command: list[str]) -> None:
     """
     Without ``--json`` a command prints a table with a head and rows.
     """
-    fcflow("sync")
-
     assert len(fcflow(*command).out.splitlines()) >= 4
 
 
