@@ -77,6 +77,9 @@ def open_engine(url: URL, timeout_s: float) -> Engine:
     """
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, timeout_s)
+    # A server that does not answer is an error, not a wait; the URL may say otherwise.
+    usual = {"connect_timeout": "10", "application_name": "fcflow"}
+    url = url.update_query_dict({name: value for name, value in usual.items() if name not in url.query})
     try:
         return sa.create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED", hide_parameters=True)
     except ImportError:
