@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -355,6 +357,23 @@ def test_an_empty_payload_holds_nothing():
     """
     for payload in (b"", b"\n\n", b"sku,qty\n"):
         assert stock(ON_HAND).read(payload) == ([], [])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_stream_stays_open(whole, tmp_path):
+    """
+    A stream belongs to whoever opened it, read to its end or left early.
+    """
+    path = tmp_path / "stock.csv"
+    path.write_bytes(b"sku,qty\nMUG,5\nSOFA,6\n")
+    for stream in (io.BytesIO(path.read_bytes()), path.open("rb")):
+        items = stock(ON_HAND).decode(stream)
+        next(items)
+        assert len(list(items)) == 1 if whole else items is not None
+        del items
+        gc.collect()
+        assert not stream.closed
+        stream.close()
 
 
 # ------------------------------------------------------------------ fields

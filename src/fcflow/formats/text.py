@@ -9,6 +9,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from immutabledict import immutabledict
@@ -56,11 +57,17 @@ def problem_of_odd_text(text: str, line: int, encoding: str, raw: immutabledict[
     return Problem(line=line, found=found[0], expected="text without control characters", raw=raw)
 
 
-def _peek(stream: BinaryIO) -> tuple[BinaryIO, bytes]:
-    """The stream, and its first bytes without taking them."""
-    if not hasattr(stream, "peek"):
-        stream = io.BufferedReader(stream)  # type: ignore[type-var]  # all it needs is readinto
-    return stream, stream.peek(4)[:4]
+@contextmanager
+def _peekable(stream: BinaryIO) -> Iterator[Any]:
+    """The stream with a way to look ahead; it stays open, and belongs to whoever opened it."""
+    if hasattr(stream, "peek"):
+        yield stream
+        return
+    reader = io.BufferedReader(stream)  # type: ignore[type-var]  # all it needs is readinto
+    try:
+        yield reader
+    finally:
+        reader.detach()
 
 
 class Lines:
@@ -73,27 +80,32 @@ class Lines:
         limit: Characters a line may have.
 
     Attributes:
+        encoding: What the text is in, known once the first line was given.
+
         number: Lines given so far.
 
         odd: Numbers of lines that hold undecodable bytes or control characters.
     """
 
     def __init__(self, stream: BinaryIO, encoding: str, limit: int = MAX_LINE) -> None:
-        self._stream, head = _peek(stream)
-        self.encoding = next((name for mark, name in _MARKS if head.startswith(mark)), encoding)
+        self._stream = stream
+        self.encoding = encoding
         self.limit = limit
         self.number = 0
         self.odd: set[int] = set()
 
     def __iter__(self) -> Iterator[str]:
-        errors = "strict" if self.encoding.startswith(_WIDE) else "surrogateescape"
-        text = io.TextIOWrapper(self._stream, self.encoding, errors=errors, newline="")
-        try:
-            yield from self._read(text)
-        except UnicodeError as error:
-            raise FormatError(f"line {self.number + 1}: expected text in {self.encoding}, got {error}") from error
-        finally:
-            text.detach()
+        with _peekable(self._stream) as stream:
+            head = stream.peek(4)[:4]
+            self.encoding = next((name for mark, name in _MARKS if head.startswith(mark)), self.encoding)
+            errors = "strict" if self.encoding.startswith(_WIDE) else "surrogateescape"
+            text = io.TextIOWrapper(stream, self.encoding, errors=errors, newline="")
+            try:
+                yield from self._read(text)
+            except UnicodeError as error:
+                raise FormatError(f"line {self.number + 1}: expected text in {self.encoding}, got {error}") from error
+            finally:
+                text.detach()
 
     def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
         limit, odd, find, readline = self.limit, self.odd, _ODD.search, text.readline
