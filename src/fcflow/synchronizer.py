@@ -22,7 +22,7 @@ from fcflow.errors import AllocationError, Fault, FcflowError, LifecycleError, S
 from fcflow.errors import ConfigError as _ConfigError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
-from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem
+from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem, RuleVerdict
 from fcflow.phases import changes, dry_run
 from fcflow.phases.allocate import allocate, routing_of
 from fcflow.phases.context import Context, describe
@@ -511,7 +511,9 @@ class Synchronizer:
             stock = stock_view(context, tx, now, excluded=tx.excluded([order_id]))
         said = context.rules.explain(view.order, view=stock, now=now)
         routing = routing_of(context, view, stock, now)
-        return evolve(said, locations=routing.locations)
+        verdicts = tuple(_with_lifted(verdict, view.stored.released) for verdict in said.rules)
+        decision = routing.decision if view.stored.released else said.decision
+        return evolve(said, decision=decision, rules=verdicts, locations=routing.locations)
 
     def stock(
         self, *, sku: str | None = None, location: str | None = None, connection: Connection | None = None
@@ -657,6 +659,12 @@ class Synchronizer:
                     before = None if code not in known else f"{known[code][0]}, partner {known[code][1] or 'none'}"
                     after = f"{wanted[code][0]}, partner {wanted[code][1] or 'none'}"
                     writing.note(AuditType.LOCATION_CHANGED, f"{before or 'new'} -> {after}", location=code)
+
+
+def _with_lifted(verdict: RuleVerdict, lifted: Collection[str]) -> RuleVerdict:
+    if not verdict.decided or verdict.rule_id not in lifted:
+        return verdict
+    return evolve(verdict, decided=False, because=(*verdict.because, "a person lifted its hold"))
 
 
 def _plugins(given: pluggy.PluginManager | Plugins | None) -> Plugins:

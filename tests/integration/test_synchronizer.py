@@ -406,3 +406,32 @@ def test_a_clock_stands_still():
     """
     clock = Clock()
     assert clock() == clock() == clock.began
+
+
+def test_a_hold_by_otherwise_can_be_lifted_too_and_explain_says_so():
+    """
+    An order that no rule decides and that is held for that is open again after its release, and stays so.
+    """
+    document = {**all_to(), "otherwise": [{"hold": {"reason": "nobody ships this"}}]}
+    with World("leeds", rules=document) as world:
+        world.sync.add_orders([order("A1", MUG=1)])
+        world.run()
+        assert world.state("A1") == "held"
+        world.sync.release(["A1"])
+        world.run()
+        assert world.state("A1") == "open"
+
+
+def test_explain_knows_that_a_hold_was_lifted():
+    """
+    The rule whose hold a person lifted decides no more, and its verdict says why.
+    """
+    document = all_to("leeds")
+    document["rules"].insert(0, {"id": "big", "when": True, "then": [{"hold": {"reason": "check by hand"}}]})
+    with World("leeds", rules=document) as world:
+        world.sync.add_orders([order("A1", MUG=1)])
+        world.run()
+        world.sync.release(["A1"])
+        said = world.sync.explain("A1")
+        assert said.decision.rule_id == "all"
+        assert "a person lifted its hold" in str(said)

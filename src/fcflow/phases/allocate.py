@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from attrs import evolve
@@ -28,7 +28,10 @@ from fcflow.rules import RuleSet
 from fcflow.stock import StockView
 from fcflow.store import FulfilmentView, OrderView
 
-__all__ = ["allocate", "place_at", "routing_of"]
+__all__ = ["OTHERWISE", "allocate", "place_at", "routing_of"]
+
+OTHERWISE = "otherwise"
+"""How a hold by the rule set's ``otherwise`` is remembered when a person lifts it."""
 
 _CHUNK = 500
 _CANDIDATES = (OrderState.OPEN, OrderState.BACKORDERED)
@@ -79,13 +82,17 @@ def _why_not_ready(context: Context, order: OrderView, now: datetime) -> str | N
 class _Lifted:
     """A rule set in which the holds of some rules do not hold any more."""
 
-    def __init__(self, rules: RuleSet, lifted: Sequence[str]) -> None:
+    def __init__(self, rules: RuleSet, lifted: Collection[str]) -> None:
         self._rules = rules
-        self._lifted = frozenset(lifted)
+        self._lifted = lifted
 
     def decisions(self, order: Order, view: View, now: datetime, /) -> Iterator[Decision]:
         """As the rule set decides, without the holds that were lifted."""
-        return self._rules.decisions(order, view, now, lifted=self._lifted)
+        for decision in self._rules.decisions(order, view, now, lifted=self._lifted):
+            if decision.action == "hold" and decision.rule_id is None and OTHERWISE in self._lifted:
+                yield evolve(decision, action="keep", reason=None)
+            else:
+                yield decision
 
 
 def routing_of(context: Context, order: OrderView, view: View, now: datetime) -> Routing:

@@ -13,7 +13,7 @@ from fcflow.audit import AuditType
 from fcflow.errors import LifecycleError
 from fcflow.lifecycle import Fact, advance, is_final, is_locked, parcel_identity
 from fcflow.model import FulfilmentState, OrderState, Shipment
-from fcflow.phases.allocate import place_at
+from fcflow.phases.allocate import OTHERWISE, place_at
 from fcflow.phases.context import Context, Writing
 from fcflow.phases.state import order_state, settle, withdraw
 from fcflow.phases.statuses import record_facts
@@ -140,7 +140,8 @@ def _release(writing: Writing, order_id: str) -> None:
     parked = [each for each in view.fulfilments if each.parked]
     if not (stored.held_reason or stored.pinned or stored.needs_person or parked):
         raise LifecycleError(f"order {order_id} is neither held nor pinned nor parked")
-    lifted = (stored.rule_id,) if stored.held_reason and stored.rule_id else ()
+    held_by_rule = stored.held_reason is not None and stored.held_reason == stored.reason
+    lifted = (stored.rule_id or OTHERWISE,) if held_by_rule else ()
     if stored.pinned and not stored.held_reason:
         unsent = [each for each in view.fulfilments if each.state in (_S.READY, _S.SEND_FAILED)]
         for each in withdraw(unsent, "released from its location", writing):

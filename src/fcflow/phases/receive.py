@@ -9,7 +9,7 @@ settled is settled, what is not applied is taken again.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar, cast
 
 from attrs import frozen
@@ -21,7 +21,7 @@ from fcflow.model import Feed, Partner, Problem, Record
 from fcflow.phases.context import ACTIVE, Context, Writing, describe
 from fcflow.phases.retry import attempt
 from fcflow.reports import PartnerReport, RunReport
-from fcflow.store import Lease, Sighting
+from fcflow.store import Lease, Sighting, Transaction
 from fcflow.transports import Fetched, Offer, OpenFulfilment, Outcome, Query, Transport
 
 __all__ = ["Apply", "receive"]
@@ -81,25 +81,17 @@ class _Intake:
 
     def _offers(self, transport: Transport) -> list[Offer]:
         """What could be taken, oldest first, so that a later word is read after an earlier one."""
-        with self.context.store.reading() as tx:
-            views = tx.fulfilments(partner=self.partner.code, states=ACTIVE)
-            orders = {order.order_id: order.order for order in tx.orders([view.order_id for view in views])}
-            since = tx.looked_at(self.partner.code, self.feed.kind.value)
-        asked = [
-            OpenFulfilment(
-                fulfilment_id=view.fulfilment_id,
-                order_id=view.order_id,
-                reference=orders[view.order_id].reference,
-                sent_at=view.sent_at,
-            )
-            for view in views
-            if view.sent_at is not None
-        ]
-        query = Query(open=asked, since=since, max_files=self.partner.limits.max_files)
-        offers = list(transport.list(self.feed, query))
+        offers = list(transport.list(self.feed, self._query(transport)))
         return sorted(
             offers, key=lambda o: (o.modified_at is not None, o.modified_at and o.modified_at.timestamp(), o.name)
         )
+
+    def _query(self, transport: Transport) -> Query:
+        """What there is to ask; a folder shows by itself what lies in it."""
+        with self.context.store.reading() as tx:
+            since = tx.looked_at(self.partner.code, self.feed.kind.value)
+            asked = [] if transport.capabilities.lists else list(_open_fulfilments(tx, self.partner))
+        return Query(open=asked, since=since, max_files=self.partner.limits.max_files)
 
     def _attempt(self, call: Callable[[], T]) -> T:
         return attempt(call, self.partner.limits)
@@ -233,3 +225,17 @@ class _Intake:
             return
         with self.context.writing(lease=self.lease) as writing:
             writing.tx.settle_sighting(sighting_id)
+
+
+def _open_fulfilments(tx: Transaction, partner: Partner) -> Iterator[OpenFulfilment]:
+    """What the partner has and has not finished."""
+    views = tx.fulfilments(partner=partner.code, states=ACTIVE)
+    orders = {order.order_id: order.order for order in tx.orders([view.order_id for view in views])}
+    for view in views:
+        if view.sent_at is not None:
+            yield OpenFulfilment(
+                fulfilment_id=view.fulfilment_id,
+                order_id=view.order_id,
+                reference=orders[view.order_id].reference,
+                sent_at=view.sent_at,
+            )
