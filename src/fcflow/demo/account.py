@@ -21,7 +21,18 @@ from fcflow.model import FulfilmentState, OrderState, Payment
 from fcflow.stock import StockSummary
 from fcflow.store import FulfilmentView, OrderView
 
-__all__ = ["ENDS", "Day", "End", "PartnerDay", "differences", "end_of", "ends_of", "partner_days", "story_of"]
+__all__ = [
+    "ENDS",
+    "Day",
+    "End",
+    "PartnerDay",
+    "differences",
+    "end_of",
+    "ends_of",
+    "parcels_of",
+    "partner_days",
+    "story_of",
+]
 
 ENDS = ("shipped", "part shipped", "cancelled", "held", "backordered", "waiting", "person", "unaccounted")
 """Where an order can end the day; the last must not happen."""
@@ -147,9 +158,9 @@ def end_of(order: OrderView) -> End:
 def _end(order: OrderView) -> tuple[str, str]:
     if order.needs_person:
         return "person", order.needs_person
-    problem = next((view.problem for view in order.fulfilments if view.problem), None)
-    if problem:
-        return "person", f"the partner says: {problem}"
+    for view in order.fulfilments:
+        if view.problem:
+            return "person", f"{view.partner} says: {view.problem}"
     if order.state is OrderState.CLOSED:
         return "shipped", ""
     if order.state is OrderState.CANCELLED:
@@ -183,7 +194,7 @@ def _partner_day(code: str, name: str, way_in: str, views: Sequence[FulfilmentVi
         way_in=way_in,
         sent=sum(view.sent_at is not None for view in views),
         shipped=states["shipped"],
-        in_parts=sum(len(view.shipments) > 1 or view.state is FulfilmentState.PART_SHIPPED for view in views),
+        in_parts=sum(len(parcels_of(view)) > 1 or view.state is FulfilmentState.PART_SHIPPED for view in views),
         cancelled=states["cancelled"],
         failed=states["send_failed"] + states["unclear"],
         errors=sum(view.problem is not None for view in views),
@@ -240,13 +251,18 @@ def _one(booked: Booked, view: FulfilmentView, names: Mapping[str, str]) -> Iter
         yield f"they shipped {booked.shipped}, we count {_by_sku(view, 'shipped')}"
     if booked.is_cancelled != (view.state is FulfilmentState.CANCELLED):
         yield f"cancelled there: {booked.is_cancelled}, here: {view.state}"
-    tracking = {number for parcel in view.shipments for number in parcel.tracking_numbers}
+    tracking = parcels_of(view)
     if tracking != {parcel.tracking for parcel in booked.parcels}:
         yield f"tracking numbers differ: {sorted(tracking)}"
 
 
 def _ours(units: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
     return {names.get(sku, sku): count for sku, count in units.items() if count}
+
+
+def parcels_of(view: FulfilmentView) -> set[str]:
+    """Tracking numbers of everything that left."""
+    return {number for parcel in view.shipments for number in parcel.tracking_numbers}
 
 
 def _by_sku(view: FulfilmentView, count: str) -> dict[str, int]:

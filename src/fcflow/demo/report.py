@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.demo.account import ENDS, Day
+from fcflow.demo.account import ENDS, Day, parcels_of
 from fcflow.demo.catalogue import PARTNERS, catalogue
 from fcflow.demo.charts import Step, change_bar, sequence, stacked_bars
 
@@ -57,7 +57,7 @@ def _head(day: Day) -> Iterator[str]:
     numbers = {
         "orders": len(day.orders) + len(day.left_out),
         "fulfilment orders sent": sum(partner.sent for partner in day.partners),
-        "parcels": sum(len(view.shipments) for order in day.orders for view in order.fulfilments),
+        "parcels": sum(len(parcels_of(view)) for order in day.orders for view in order.fulfilments),
         "orders closed": day.counts.get("shipped", 0),
         "for a person": len(day.for_a_person),
     }

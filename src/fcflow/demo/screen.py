@@ -99,7 +99,7 @@ def _partners(day: Day) -> Table:
         table.add_column(name, justify="right")
     for each in day.partners:
         counts = (each.sent, each.shipped, each.in_parts, each.cancelled, each.failed, each.errors)
-        table.add_row(each.name, each.way_in, *(str(count) for count in counts))
+        table.add_row(each.code, each.way_in, *(str(count) for count in counts))
     return table
 
 

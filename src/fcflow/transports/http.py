@@ -551,7 +551,8 @@ _FEED_OPTIONS: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "accept": {
-            "description": "orders: which answer means accepted; without it, any 2xx",
+            "description": 'orders: which answer means accepted, `{"body": "OK"}` or `{"status": [200, 201]}`; '
+            "without it, any 2xx",
             "oneOf": [
                 {
                     "type": "object",
