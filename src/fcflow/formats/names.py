@@ -120,6 +120,7 @@ def _id_of(order: ShippingOrder | None, template: str) -> str:
 def _safe(value: str) -> str:
     """A value without unsafe characters; a mark is added where that could make two values equal."""
     safe = _UNSAFE.sub("_", value)
+    safe = f"_{safe[1:]}" if safe[:1] in (".", "-") else safe
     return safe if safe == value else f"{safe}-{_mark(value)}"
 
 
