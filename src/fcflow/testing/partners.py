@@ -17,7 +17,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from fcflow.formats import Layout, load_layout
-from fcflow.model import Connection, Feed, Location, Order, OrderLine, Partner, PartnerLimits, StockPolicy
+from fcflow.model import Connection, Feed, FeedKind, Location, Order, OrderLine, Partner, PartnerLimits, StockPolicy
 from fcflow.rules import Condition, RuleSet, load_rules
 from fcflow.store import Store
 from fcflow.synchronizer import Synchronizer
@@ -157,16 +157,13 @@ class SimulatedPartner:
 
     def partner(self, **changes: Any) -> Partner:
         """How fcflow sees it."""
-        feeds = {
-            "orders": Feed(kind="orders", partner=self.code, layout="simulated-orders", path="in"),
-            "status": Feed(kind="status", partner=self.code, layout="simulated-status", path="status"),
-            "stock": Feed(kind="stock", partner=self.code, layout="simulated-stock", path="stock"),
-        }
         made = Partner(
             code=self.code,
             connections={"default": Connection(url=f"memory://{self.server.name}")},
+            orders=Feed(kind=FeedKind.ORDERS, partner=self.code, layout="simulated-orders", path="in"),
+            status=Feed(kind=FeedKind.STATUS, partner=self.code, layout="simulated-status", path="status"),
+            stock=Feed(kind=FeedKind.STOCK, partner=self.code, layout="simulated-stock", path="stock"),
             limits=PartnerLimits(backoff_s=0),
-            **feeds,
         )
         return evolve(made, **changes)
 
