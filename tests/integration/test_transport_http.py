@@ -4,6 +4,7 @@ The HTTP transport against a real server on loopback, with what servers do on ba
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import logging
@@ -155,6 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _half_head(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Ty")
+        self.close_connection = True
+
+    def _chunks(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"5\r\nSKU\tQ\r\n")
         self.close_connection = True
 
     def _garbage(self, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -760,6 +768,52 @@ def test_a_declared_size_over_the_cap_is_refused_at_once(service: Service) -> No
             transport.fetch(offer, sink)
 
     assert sink.getvalue() == b""
+
+
+def test_a_packed_answer_is_unpacked(service: Service) -> None:
+    """
+    Some servers pack whether they were asked or not.
+    """
+    service.answer = (200, gzip.compress(b"SKU\tQuantity\n"), {"Content-Encoding": "gzip"})
+    with _opened(service) as transport:
+        assert _fetched(transport, _feed("stock", "stock")) == b"SKU\tQuantity\n"
+
+    assert service.requests[0][2]["Accept-Encoding"] == "identity"
+
+
+def test_the_cap_counts_unpacked_bytes(service: Service) -> None:
+    """
+    A small answer that unpacks to a huge one stops at the cap.
+    """
+    service.answer = (200, gzip.compress(b"x" * 50_000_000), {"Content-Encoding": "gzip"})
+    sink = io.BytesIO()
+    with _opened(service, limits=PartnerLimits(timeout_s=5, max_bytes=1_000_000)) as transport:
+        [offer] = _looked(transport, _feed("stock", "stock"))
+        with pytest.raises(TransportTooLargeError):
+            transport.fetch(offer, sink)
+
+    assert len(sink.getvalue()) <= 1_000_000
+
+
+def test_a_chunked_answer_that_is_cut_is_an_error(service: Service) -> None:
+    """
+    Without its last chunk an answer is not whole.
+    """
+    service.fault = "chunks"
+    with _opened(service) as transport, pytest.raises(TransportCorruptError):
+        _fetched(transport, _feed("stock", "stock"))
+
+
+def test_a_forked_process_opens_a_connection_of_its_own(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Two processes never speak over one connection.
+    """
+    with _opened(service) as transport:
+        transport.send(_delivery())
+        monkeypatch.setattr("fcflow.transports._wire.os.getpid", lambda: -1)
+        transport.send(_delivery())
+
+    assert len(service.links) == 2
 
 
 # ------------------------------------------------------------------ looking up and checking

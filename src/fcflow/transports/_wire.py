@@ -318,35 +318,41 @@ class Wire:
         return TransportTimeoutError(f"{call.place}: no whole answer within {self._timeout_s:g} s")
 
     def _failure(self, call: Call, error: BaseException) -> TransportError:
-        root = _root(error)
-        failure = self._too_late(call) if self._line.expired else _named(call, error, root)
+        chain = _chain(error)
+        failure = self._too_late(call) if self._line.expired else _named(call, chain)
         # Without its frames: their variables hold what was sent, headers included.
-        failure.__cause__ = root.with_traceback(None)
+        failure.__cause__ = chain[-1].with_traceback(None)
         return failure
 
 
-def _root(error: BaseException) -> BaseException:
-    """The innermost error: its text holds neither URL nor query."""
-    for _ in range(20):
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what it came from; the text of the innermost one holds neither URL nor query."""
+    chain = [error]
+    while len(chain) < 20:
         below = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
         inner = next((each for each in below if isinstance(each, BaseException)), None)
         if inner is None:
             break
-        error = inner
-    return error
+        chain.append(error := inner)
+    return chain
 
 
-def _named(call: Call, error: BaseException, root: BaseException) -> TransportError:
-    place = call.place
+def _named(call: Call, chain: list[BaseException]) -> TransportError:
+    place, error, root = call.place, chain[0], chain[-1]
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader | UnicodeError):
         return TransportUnsupportedError(f"{place}: this cannot be asked for: {type(error).__name__}")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or isinstance(root, TimeoutError):
         return TransportTimeoutError(f"{place}: the server did not answer in time")
     if isinstance(root, ssl.SSLError) and not isinstance(root, ssl.SSLEOFError):
         return TransportUntrustedError(f"{place}: TLS was not accepted: {_tls_reason(root)}")
-    if isinstance(root, IncompleteRead) or isinstance(error, urllib3.exceptions.DecodeError):
+    if any(isinstance(each, IncompleteRead | urllib3.exceptions.DecodeError) for each in chain) or _ends_early(chain):
         return TransportCorruptError(f"{place}: the answer was cut before its end")
     return TransportUnavailableError(f"{place}: {_clause(root)}")
+
+
+def _ends_early(chain: list[BaseException]) -> bool:
+    """Whether the content broke off and not the connection."""
+    return isinstance(chain[0], urllib3.exceptions.ProtocolError) and not isinstance(chain[-1], OSError)
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
