@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fcflow.errors import LeaseLostError
+from fcflow.errors import LeaseLostError, StoreBusyError, StoreError
 from fcflow.store import Store
 from fcflow.testing.stores import an_event, an_order
 
@@ -110,6 +110,34 @@ def test_a_lost_lease_refuses_the_hosts_transaction_too(host: sa.Engine, store: 
     assert _counts(host, store)[0] == 1
     with store.reading() as tx:
         assert tx.audit() == []
+
+
+def test_the_host_is_the_writer_from_the_moment_it_lends_its_connection(host: sa.Engine, store: Store) -> None:
+    """
+    Two hosts of one consumer cannot both read the same position: the second waits, and is told that it is busy.
+    """
+    impatient = sa.create_engine(host.url, connect_args={"timeout": 0.05})
+    with host.begin() as first, store.transaction(connection=first) as tx:
+        assert tx.consumer_position("shop") == 0
+        with impatient.begin() as second, pytest.raises(StoreBusyError), store.transaction(connection=second):
+            pass
+        tx.acknowledge("shop", 1)
+    with impatient.begin() as second, store.transaction(connection=second) as tx:
+        assert tx.consumer_position("shop") == 1
+    impatient.dispose()
+
+
+def test_a_connection_without_transactions_is_refused(host: sa.Engine, store: Store) -> None:
+    """
+    What cannot be taken back together is not begun.
+    """
+    careless = host.execution_options(isolation_level="AUTOCOMMIT")
+    with (
+        careless.connect() as connection,
+        pytest.raises(StoreError, match="commits after each statement"),
+        store.transaction(connection=connection),
+    ):
+        pass
 
 
 # Whoever holds the lease makes a file that must not be there yet, and takes it away before the lease ends.

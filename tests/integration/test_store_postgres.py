@@ -372,6 +372,19 @@ def test_the_host_keeps_its_own_settings(host: sa.Engine, store: Store) -> None:
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "7s"
 
 
+def test_a_connection_without_transactions_is_refused(host: sa.Engine, store: Store) -> None:
+    """
+    What cannot be taken back together is not begun.
+    """
+    careless = host.execution_options(isolation_level="AUTOCOMMIT")
+    with (
+        careless.connect() as connection,
+        pytest.raises(StoreError, match="commits after each statement"),
+        store.transaction(connection=connection),
+    ):
+        pass
+
+
 def test_a_host_and_a_worker_take_turns(host: sa.Engine, store: Store) -> None:
     """
     While the host's transaction is open a worker is busy, not lost.

@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fcflow.errors import FcflowError, MissingExtraError, StoreBusyError, StoreError
 
-__all__ = ["DEFAULT_TIMEOUT_S", "is_in_memory", "open_engine", "parse_url", "take_turn", "translated"]
+__all__ = ["DEFAULT_TIMEOUT_S", "is_in_memory", "join", "open_engine", "parse_url", "take_turn", "translated"]
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -153,6 +153,27 @@ def take_turn(connection: Connection, name: str, timeout_s: float) -> None:
     connection.execute(set_limit, {"limit": f"{max(1, round(timeout_s * 1000))}ms"})
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_number(name))))
     connection.execute(set_limit, {"limit": before})
+
+
+def join(connection: Connection, table: sa.Table, name: str, timeout_s: float) -> None:
+    """
+    Take our turn within a host's transaction; it is over when the host commits or rolls back.
+
+    Args:
+        table: Any of ours. On SQLite a write to it that finds no row makes the host the writer from here on.
+
+    Raises:
+        StoreError: The host's connection commits by itself after each statement.
+    """
+    take_turn(connection, name, timeout_s)
+    driver = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        connection.execute(table.delete().where(sa.false()))
+        alone = not getattr(driver, "in_transaction", True)
+    else:
+        alone = bool(getattr(driver, "autocommit", False))
+    if alone:
+        raise StoreError("store: the connection commits after each statement; expected one with a transaction")
 
 
 def _number(name: str) -> int:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fcflow.errors import StoreError
 from fcflow.store import leases
 from fcflow.store import schema as versions
-from fcflow.store.engines import DEFAULT_TIMEOUT_S, is_in_memory, open_engine, parse_url, take_turn, translated
+from fcflow.store.engines import DEFAULT_TIMEOUT_S, is_in_memory, join, open_engine, parse_url, take_turn, translated
 from fcflow.store.tables import build_tables
 from fcflow.store.transaction import Transaction
 from fcflow.store.values import Lease, OutboxState
@@ -149,8 +149,8 @@ class Store:
         Args:
             lease: Checked first and renewed; a lost one refuses the whole transaction.
 
-            connection: The host's own; the host commits or rolls back. The tables must be in its database. On SQLite
-                the host begins with ``BEGIN IMMEDIATE`` if nobody is to write between its reads and writes.
+            connection: The host's own; the host commits or rolls back. The tables must be in its database. From here to
+                the end of its transaction the host is the writer.
 
         Raises:
             StoreBusyError: Another writer held the database for too long.
@@ -194,7 +194,7 @@ class Store:
     @contextmanager
     def _joined(self, connection: Connection) -> Iterator[Connection]:
         with translated():
-            take_turn(connection, self._turn, self._timeout_s)
+            join(connection, self._table("fcflow_lease"), self._turn, self._timeout_s)
         yield connection
 
     @contextmanager
