@@ -426,6 +426,30 @@ def test_a_failing_example_is_shown(fcflow: Callable[..., Ran], shop: Path) -> N
     assert "$.rules[1].examples[0].matches" in ran.err
 
 
+def test_progress_erases_nothing_that_was_printed(shop: Path) -> None:
+    """
+    On a terminal the bars are gone before the tables are printed, so that all of these stay.
+    """
+    master, slave = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "fcflow.cli", "sync"]
+    with subprocess.Popen(command, cwd=shop, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
+        said = b"".join(iter(lambda: _read(master), b"")).decode()
+        os.close(master)
+
+    assert process.returncode == 0
+    assert "leeds: stock" in said
+    assert said.rindex("\x1b[2K") < said.index("allocated") < said.index("partners")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says so when the other end was closed
+        return b""
+
+
 def test_a_closed_pipe_is_no_accident(shop: Path) -> None:
     """
     A reader that goes away early, as ``head`` does, gets no traceback.

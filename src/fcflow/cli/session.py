@@ -49,6 +49,7 @@ class Session:
     as_json: bool = False
     debug: bool = False
     _config: Config | None = field(default=None, init=False)
+    _bars: _Bars | None = field(default=None, init=False)
 
     @property
     def config(self) -> Config:
@@ -71,22 +72,35 @@ class Session:
             return "person"
 
     @contextmanager
-    def synchronizer(self, *, progress: bool = False, touch: bool = True) -> Iterator[Synchronizer]:
+    def synchronizer(self, *, touch: bool = True) -> Iterator[Synchronizer]:
         """
         A synchronizer for the length of a ``with``.
 
         Args:
-            progress: Show a progress bar, on a terminal.
-
             touch: ``False`` makes no SQLite file where there is none yet.
         """
         from fcflow.synchronizer import Synchronizer
 
-        with (
-            self._progress(progress) as callback,
-            Synchronizer.from_config(self._stored(touch), progress=callback) as synchronizer,
-        ):
+        with Synchronizer.from_config(self._stored(touch), progress=self._step) as synchronizer:
             yield synchronizer
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Bars for the length of a ``with``, on a terminal; nothing may be printed meanwhile."""
+        out = console(stderr=True)
+        if self.as_json or not out.is_terminal:
+            yield
+            return
+        with _bar(out) as bar:
+            self._bars = _Bars(bar)
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    def _step(self, step: Step) -> None:
+        if self._bars is not None:
+            self._bars.step(step)
 
     def _stored(self, touch: bool) -> Config:
         path = self.config.store_url.removeprefix("sqlite:///")
@@ -114,15 +128,6 @@ class Session:
         if report.ok:
             return ExitCode.FINE
         return ExitCode.NEEDS_PERSON if report.changed else ExitCode.REFUSED
-
-    @contextmanager
-    def _progress(self, wanted: bool) -> Iterator[Callable[[Step], None] | None]:
-        out = console(stderr=True)
-        if not wanted or self.as_json or not out.is_terminal:
-            yield None
-            return
-        with _bar(out) as bar:
-            yield _Bars(bar).step
 
 
 def _bar(out: Console) -> Progress:

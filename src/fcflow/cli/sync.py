@@ -30,6 +30,8 @@ Partners = Annotated[
     list[str] | None, typer.Option("--partner", "-p", help="Only this partner; may stand several times.")
 ]
 
+_ALWAYS = ("partner", "sent", "shipped")
+
 
 class Phase(StrEnum):
     """What ``--phase`` names."""
@@ -66,14 +68,14 @@ def sync(
         return plan(session, partner)
     _known(session, partner)
     if watch is None:
-        with session.synchronizer(progress=True) as synchronizer:
+        with session.synchronizer() as synchronizer:
             return _once(session, synchronizer, partner, phase, compact=False)
     return _watch(session, partner, phase, watch)
 
 
 def _watch(session: Session, partner: list[str] | None, phase: Phase | None, pause_s: float) -> ExitCode:
     code = ExitCode.FINE
-    with session.synchronizer(progress=True) as synchronizer, _until_told() as told:
+    with session.synchronizer() as synchronizer, _until_told() as told:
         while True:
             code = _again(session, synchronizer, partner, phase)
             if told.wait(pause_s):
@@ -107,12 +109,20 @@ def _until_told() -> Iterator[Event]:
 def _once(
     session: Session, synchronizer: Synchronizer, partner: list[str] | None, phase: Phase | None, *, compact: bool
 ) -> ExitCode:
-    report = _phase(synchronizer, partner, phase)()
+    with session.progress():
+        report = _phase(synchronizer, partner, phase)()
     if session.as_json:
         print_json(report.as_dict(), compact=compact)
+    elif compact and _is_quiet(report):
+        session.show(None, Text(f"{clean(report.finished_at)}: nothing new"))
     else:
         session.show(None, *_report(report))
     return code_of_run(report)
+
+
+def _is_quiet(report: RunReport) -> bool:
+    allocated = report.allocation is not None and report.allocation.count
+    return not allocated and all(partner.is_quiet for partner in report.partners.values())
 
 
 def _phase(synchronizer: Synchronizer, partner: list[str] | None, phase: Phase | None) -> Callable[[], RunReport]:
@@ -140,7 +150,7 @@ def _report(report: RunReport) -> list[RenderableType]:
         rows += [{"location": f"({name})", "allocated": len(getattr(report.allocation, name))} for name in rest]
         shown.append(table("allocated", [row for row in rows if row["allocated"]]))
     if report.partners:
-        shown.append(table("partners", report.rows()))
+        shown.append(table("partners", _narrow(report.rows())))
     shown += [
         Text(clean(f"{code}: {failed.phase} failed: {failed.message}"), "red") for code, failed in report.failures
     ]
@@ -148,6 +158,12 @@ def _report(report: RunReport) -> list[RenderableType]:
     if report.needs_person:
         shown.append(Text(f"{report.needs_person} orders need a person: fcflow orders list --needs-person", "yellow"))
     return shown
+
+
+def _narrow(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without the columns in which nothing is counted, so that they fit a terminal."""
+    kept = [name for name in rows[0] if name in _ALWAYS or any(row[name] for row in rows)]
+    return [{name: row[name] for name in kept} for row in rows]
 
 
 # ------------------------------------------------------------------ plan
@@ -163,7 +179,7 @@ def plan(
 ) -> ExitCode:
     """Show all that a synchronisation would do now, down to the bytes; nothing is changed anywhere."""
     _known(session, partner)
-    with session.synchronizer(progress=True) as synchronizer:
+    with session.synchronizer() as synchronizer, session.progress():
         planned = synchronizer.plan(partners=partner or None)
     if write is not None:
         _write(planned, write)
