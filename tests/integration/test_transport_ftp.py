@@ -321,12 +321,17 @@ def test_a_server_without_rename_refuses_before_anything_is_visible(start: Start
     assert (server.root / "in" / "orders-1.csv").exists()
 
 
-def test_without_size_a_listing_tells(start: Start) -> None:
-    """A server that knows neither SIZE nor MLST still has its sizes compared."""
-    server = start(listing="unix", replies={"SIZE": "500 what?"})
+@pytest.mark.parametrize("reply", ["500 what?", "550 not allowed"])
+def test_without_size_a_listing_tells(start: Start, reply: str) -> None:
+    """A server that does not know SIZE, or forbids it, still has its sizes compared and nothing overwritten."""
+    server = start(listing="unix", replies={"SIZE": reply})
     with opened(server) as transport:
         transport.send(delivery())
         assert transport.look_up(delivery()) is Presence.PRESENT
+        (server.root / "in" / "orders-2.csv").write_bytes(b"foreign")
+        with pytest.raises(TransportRefusedError):
+            transport.send(delivery(key="k-2", name="orders-2.csv"))
+    assert (server.root / "in" / "orders-2.csv").read_bytes() == b"foreign"
 
 
 def test_a_folder_that_can_only_be_written_to(start: Start) -> None:

@@ -253,7 +253,7 @@ class FolderTransport:
     def _compare(self, delivery: Delivery, path: str) -> None:
         if self.ways.verify == "none":
             return
-        found = self.server.stat(path)
+        found = self.server.stat(path, sure=True)
         size = None if found is None else found.size
         if size != delivery.size:
             got = "nothing" if found is None else f"{size} bytes"

@@ -53,6 +53,7 @@ class _FtpServer:
     _owner: int = field(default=0, init=False)
     _used_at: float = field(default=0.0, init=False)
     _home: str | None = field(default=None, init=False)
+    _must_list: bool = field(default=False, init=False)
     _secret: str | None = field(default=None, init=False, repr=False)
     _deadline: Deadline = field(init=False, repr=False)
 
@@ -214,8 +215,14 @@ class _FtpServer:
             if str(error)[:3] not in ("550", *_NOT_KNOWN):
                 raise
             # An answer of 550 may also mean that we may not ask; a listing tells.
-            sure, found = sure or str(error)[:3] in _NOT_KNOWN, None
-        return self._listed(path) if found is None and sure else found
+            found = None
+            self._must_list = self._must_list or str(error)[:3] in _NOT_KNOWN
+        if found is not None or not (sure or self._must_list):
+            return found
+        found = self._listed(path)
+        # A file that is there and has no size: from now on only listings are believed.
+        self._must_list = self._must_list or found is not None
+        return found
 
     def _facts(self, client: FtpClient, path: str) -> Entry | None:
         lines = client.sendcmd(f"MLST {self._path(path)}").splitlines()
