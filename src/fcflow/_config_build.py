@@ -38,6 +38,7 @@ __all__ = ["Loader"]
 T = TypeVar("T")
 
 _MOST_NAMES = 12
+_SHIPS_FOR_US = {"kind": "fulfilment_centre"}
 DEFAULT_STORE = "sqlite:///fcflow.db"
 
 
@@ -68,7 +69,8 @@ class Loader:
         for code, raw in self.section("partners").items():
             self._partner(code, _object(raw), ("partners", code))
         for code, raw in self.section("locations").items():
-            self._location(code, _object(raw), ("locations", code), {})
+            run_by_other = isinstance(raw, dict) and raw.get("partner") is not None
+            self._location(code, _object(raw), ("locations", code), _SHIPS_FOR_US if run_by_other else {})
         check_locations(self)
         check_shared_folders(self)
         self._store()
@@ -237,7 +239,7 @@ class Loader:
             self.fault((*path, "partner"), "inside another partner", found=raw["partner"], expected=partner)
             self.places[partner] = path
             return
-        self._location(raw.get("code", partner), raw, path, {"partner": partner, "kind": "fulfilment_centre"})
+        self._location(raw.get("code", partner), raw, path, {"partner": partner, **_SHIPS_FOR_US})
 
     def _location(self, code: Any, raw: dict[str, Any], path: Path, defaults: Mapping[str, Any]) -> None:
         if path[0] == "locations" and raw.get("code", code) != code:

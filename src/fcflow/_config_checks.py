@@ -62,7 +62,8 @@ def check_connection(loader: Loader, raw: Mapping[str, Any], path: Path) -> None
 def _check_no_secret(loader: Loader, options: Any, path: Path) -> None:
     for name, value in options.items() if isinstance(options, dict) else ():
         if is_secret_name(name) and isinstance(value, str):
-            loader.fault((*path, name), "a secret never stands in the document itself", expected="secrets")
+            expected = "a reference under the connection's secrets"
+            loader.fault((*path, name), "a secret never stands in the document itself", expected=expected)
         _check_no_secret(loader, value, (*path, name))
 
 
@@ -104,7 +105,8 @@ def _check_reference(loader: Loader, reference: Mapping[str, Any], path: Path) -
 
 
 def check_feed_options(loader: Loader, raw: Mapping[str, Any], connection: Connection, path: Path) -> None:
-    """The feed's options are such as its transport knows."""
+    """The feed's options are such as its transport knows, and hold no secret."""
+    _check_no_secret(loader, raw.get("options"), (*path, "options"))
     kind = loader.plugins.transport(connection.scheme)
     if kind is not None:
         check_options(loader, kind.feed_options_schema, raw.get("options"), (*path, "options"))

@@ -16,7 +16,10 @@ from fcflow.rules.faults import Faults, Path, nearest
 
 __all__ = ["PlacedFaults", "add_schema_faults", "is_secret_name", "shown"]
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?$|pwd$|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pass(word|wd|phrase)?$|pwd$|secret|token|(api|account|access|private|shared)_?key|credential|connection_string",
+    re.IGNORECASE,
+)
 _TYPES = {"integer": "a whole number", "number": "a number", "string": "a text", "boolean": "true or false"}
 _TYPES |= {"object": "an object", "array": "a list", "null": "null"}
 _BOUNDS = {

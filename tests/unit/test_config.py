@@ -197,6 +197,23 @@ def test_the_store_password_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CANARY not in repr(config)
 
 
+def test_what_a_partner_runs_is_a_fulfilment_centre() -> None:
+    """
+    A location that names a partner ships for us unless it says otherwise; any other is a warehouse of our own.
+    """
+    document = partner()
+    document["locations"] = {"two": {"partner": "leeds"}, "ours": {}, "yard": {"partner": "leeds", "kind": "warehouse"}}
+
+    kinds = {code: location.kind.value for code, location in load(document).locations.items()}
+
+    assert kinds == {
+        "leeds": "fulfilment_centre",
+        "two": "fulfilment_centre",
+        "ours": "warehouse",
+        "yard": "warehouse",
+    }
+
+
 def test_the_only_connection_is_the_feeds_connection() -> None:
     """
     A feed that names no connection takes the only one there is, whatever its name.
@@ -594,6 +611,10 @@ def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
         partner(connection={"url": "ftp://h", "options": {"password": CANARY}}),
         partner(connection={"url": "s3://b", "options": {"storage_options": {"secret": CANARY}}}),
         partner(connection={"url": "ftp://h", "options": {"passphrase": [CANARY]}}),
+        partner(
+            connection={"url": "https://h"},
+            status={"layout": "canonical", "path": "s", "options": {"query": {"api_key": CANARY}}},
+        ),
         partner(connection={"url": f"fpt://u:{CANARY}@h/"}),
     ],
 )
