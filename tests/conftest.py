@@ -16,6 +16,9 @@ from fcflow.testing.servers import MissingServerError, RunningServer
 
 _T = TypeVar("_T")
 
+# Whoever starts the tests may have a narrow terminal; readline tells the workers of xdist so even where there is none.
+os.environ.pop("COLUMNS", None)
+
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile(
     "ci", deadline=None, max_examples=100, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
