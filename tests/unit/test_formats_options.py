@@ -1029,3 +1029,18 @@ def test_a_form_that_lacks_a_cell_is_a_problem():
     A numbered line without its quantity is a fault of that order.
     """
     assert said(form(), b"OrderId=A1&Item1SKU=MUG") == ["line 1 (line.quantity): expected a quantity, got ''"]
+
+
+def test_a_parcel_holds_the_lines_that_say_how_many():
+    """
+    A line of a parcel without a count says nothing of its contents, however often it is written and read.
+    """
+    fields = (STATUS, {"at": "svc", "field": "service"}, {"at": "sku", "field": "line.sku"})
+    layout = status(*fields, {"at": "sent", "field": "line.shipped"}, group="reference")
+    lines = (StatusLine(sku="SOFA"), StatusLine(sku="MUG", shipped=0))
+    update = StatusUpdate(reference="A1", lines=lines, shipments=(Shipment(service="DPD", lines=lines[:1]),))
+
+    once = layout.project(update)
+
+    assert once.shipments[0].lines == lines[1:]
+    assert layout.project(once) == once

@@ -135,8 +135,8 @@ class StatusBinder:
         own = {(line.line_id, line.sku): line for line in value.lines}
         pairs: list[tuple[Shipment | None, StatusLine | None]] = []
         for each in shipments:
-            pairs += [(each, _packed(line, own.pop((line.line_id, line.sku), None))) for line in each.lines]
-        bare = [each for each in shipments if not each.lines]
+            pairs += [(each, _packed(line, own.pop((line.line_id, line.sku), None))) for line in _counted(each)]
+        bare = [each for each in shipments if not _counted(each)]
         carrier = bare.pop() if len(shipments) == 1 and bare and own else None
         pairs += [(each, None) for each in bare]
         pairs += [(carrier, line) for line in own.values()]
@@ -163,6 +163,11 @@ class StatusBinder:
 
     def missing(self, names: frozenset[str]) -> str | None:
         return None if "reference" in names else "reference"
+
+
+def _counted(shipment: Shipment) -> list[StatusLine]:
+    """The lines of a parcel that say how many units it holds."""
+    return [line for line in shipment.lines if line.shipped is not None]
 
 
 def _packed(line: StatusLine, own: StatusLine | None) -> StatusLine:
