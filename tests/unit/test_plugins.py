@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fcflow import plugins as module
+from fcflow.allocation import StrategyType
 from fcflow.audit import AuditEvent
 from fcflow.errors import ConfigError, PluginError, SecretError
 from fcflow.hookspecs import hookimpl
@@ -292,3 +293,37 @@ def test_an_unknown_scheme_names_the_nearest() -> None:
 
     assert caught.value.faults[0].path == "$.partners.leeds.connections.default.url"
     assert "did you mean 'pigeon'" in str(caught.value)
+
+
+def test_built_in_strategies_are_among_them_and_keep_their_names() -> None:
+    """
+    A plugin's strategy stands beside the built-in ones, and cannot take the name of one.
+    """
+
+    class Strategies:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @hookimpl
+        def fcflow_strategies(self) -> Iterable[StrategyType]:
+            return [StrategyType(name=self.name, propose=lambda job: [])]
+
+    assert {"acme:cheapest", "in_order", "nearest"} <= with_plugin(Strategies("acme:cheapest")).strategies.keys()
+    with pytest.raises(PluginError, match="strategy 'nearest' is offered twice"):
+        with_plugin(Strategies("nearest"))
+
+
+def test_a_secret_is_a_text() -> None:
+    """
+    A resolver that answers with something else breaks its contract, and the answer is not shown.
+    """
+
+    class Bytes:
+        @hookimpl
+        def fcflow_resolve_secret(self, reference: Mapping[str, Any]) -> Any:
+            return b"hunter2"
+
+    with pytest.raises(SecretError) as caught:
+        with_plugin(Bytes()).resolve_secret({"vault": "x"})
+
+    assert "hunter2" not in str(caught.value)
