@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["SCHEMA_VERSION", "TABLES", "build_tables"]
+__all__ = ["SCHEMA_VERSION", "build_tables"]
 
 SCHEMA_VERSION = "0001"
 
@@ -101,7 +101,7 @@ def _belongs_to(name: str, table: str, key: str) -> ForeignKeyConstraint:
     return ForeignKeyConstraint(columns, [f"{table}.{column}" for column in columns], name=name)
 
 
-def _order_tables(metadata: MetaData) -> None:
+def _order(metadata: MetaData) -> None:
     Table(
         "fcflow_order",
         metadata,
@@ -127,6 +127,9 @@ def _order_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_order_reference", "namespace", "reference"),
         _where("ix_fcflow_order_person", "needs_person IS NOT NULL"),
     )
+
+
+def _fulfilment(metadata: MetaData) -> None:
     Table(
         "fcflow_fulfilment",
         metadata,
@@ -159,6 +162,9 @@ def _order_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_fulfilment_state", "namespace", "state"),
         _belongs_to("fk_fcflow_fulfilment_order", "fcflow_order", "order_id"),
     )
+
+
+def _fact(metadata: MetaData) -> None:
     Table(
         "fcflow_fact",
         metadata,
@@ -178,6 +184,9 @@ def _order_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_fact_received", "namespace", "kind", "received_at"),
         _belongs_to("fk_fcflow_fact_fulfilment", "fcflow_fulfilment", "fulfilment_id"),
     )
+
+
+def _shipment(metadata: MetaData) -> None:
     Table(
         "fcflow_shipment",
         metadata,
@@ -190,7 +199,7 @@ def _order_tables(metadata: MetaData) -> None:
     )
 
 
-def _exchange_tables(metadata: MetaData) -> None:
+def _outbox(metadata: MetaData) -> None:
     Table(
         "fcflow_outbox",
         metadata,
@@ -217,6 +226,9 @@ def _exchange_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_outbox_latest", "namespace", "outbox_id"),
         Index("ix_fcflow_outbox_state", "namespace", "partner", "state"),
     )
+
+
+def _outbox_item(metadata: MetaData) -> None:
     Table(
         "fcflow_outbox_item",
         metadata,
@@ -231,6 +243,9 @@ def _exchange_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_outbox_item_fulfilment", "namespace", "fulfilment_id"),
         _belongs_to("fk_fcflow_outbox_item_fulfilment", "fcflow_fulfilment", "fulfilment_id"),
     )
+
+
+def _sighting(metadata: MetaData) -> None:
     Table(
         "fcflow_sighting",
         metadata,
@@ -256,6 +271,9 @@ def _exchange_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_sighting_name", "namespace", "partner", "feed", "name"),
         Index("ix_fcflow_sighting_open", "namespace", "partner", "feed", "settled"),
     )
+
+
+def _problem(metadata: MetaData) -> None:
     Table(
         "fcflow_problem",
         metadata,
@@ -275,6 +293,9 @@ def _exchange_tables(metadata: MetaData) -> None:
         Column("message", Prose),
         Column("raw", Prose, nullable=False),
     )
+
+
+def _look(metadata: MetaData) -> None:
     Table(
         "fcflow_look",
         metadata,
@@ -285,7 +306,7 @@ def _exchange_tables(metadata: MetaData) -> None:
     )
 
 
-def _ledger_tables(metadata: MetaData) -> None:
+def _stock(metadata: MetaData) -> None:
     Table(
         "fcflow_stock",
         metadata,
@@ -299,6 +320,9 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("received_at", Instant, nullable=False),
         Index("ix_fcflow_stock_sku", "namespace", "sku", "location"),
     )
+
+
+def _audit(metadata: MetaData) -> None:
     Table(
         "fcflow_audit",
         metadata,
@@ -318,6 +342,9 @@ def _ledger_tables(metadata: MetaData) -> None:
         Index("ix_fcflow_audit_at", "namespace", "at"),
         sqlite_autoincrement=True,
     )
+
+
+def _consumer(metadata: MetaData) -> None:
     Table(
         "fcflow_consumer",
         metadata,
@@ -325,6 +352,9 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("consumer", Code, primary_key=True),
         Column("sequence", BigInteger, nullable=False),
     )
+
+
+def _lease(metadata: MetaData) -> None:
     Table(
         "fcflow_lease",
         metadata,
@@ -334,6 +364,9 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("fence", BigInteger, nullable=False),
         Column("expires_at", Instant, nullable=False),
     )
+
+
+def _counter(metadata: MetaData) -> None:
     Table(
         "fcflow_counter",
         metadata,
@@ -341,6 +374,9 @@ def _ledger_tables(metadata: MetaData) -> None:
         Column("name", Code, primary_key=True),
         Column("value", BigInteger, nullable=False),
     )
+
+
+def _location(metadata: MetaData) -> None:
     Table(
         "fcflow_location",
         metadata,
@@ -351,13 +387,28 @@ def _ledger_tables(metadata: MetaData) -> None:
     )
 
 
+_TABLES = (
+    _order,
+    _fulfilment,
+    _fact,
+    _shipment,
+    _outbox,
+    _outbox_item,
+    _sighting,
+    _problem,
+    _look,
+    _stock,
+    _audit,
+    _consumer,
+    _lease,
+    _counter,
+    _location,
+)
+
+
 def build_tables(schema: str | None = None) -> MetaData:
     """All tables, in the given database schema."""
     metadata = MetaData(schema=schema)
-    _order_tables(metadata)
-    _exchange_tables(metadata)
-    _ledger_tables(metadata)
+    for define in _TABLES:
+        define(metadata)
     return metadata
-
-
-TABLES = build_tables()
