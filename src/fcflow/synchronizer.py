@@ -18,13 +18,14 @@ from attrs import evolve
 from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.errors import AllocationError, Fault, FcflowError, LifecycleError, StoreBusyError
+from fcflow.errors import AllocationError, Fault, LifecycleError, StoreBusyError
 from fcflow.errors import ConfigError as _ConfigError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
 from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem, RuleVerdict
 from fcflow.phases import changes, dry_run
 from fcflow.phases.allocate import allocate, routing_of
+from fcflow.phases.checks import check_partner
 from fcflow.phases.context import Context, describe
 from fcflow.phases.intake import add_orders
 from fcflow.phases.receive import receive
@@ -615,24 +616,10 @@ class Synchronizer:
         Look for what would keep a run from working.
 
         Args:
-            connect: Also try every way in; nothing is changed at the partners'.
+            connect: Also try every way in, and look into the folders of the feeds; nothing is changed at the partners'.
         """
-        found = [Finding(level="ok", message=f"partner {code} is set up") for code in self._context.partners]
-        return [*found, *self._ways_in()] if connect else found
-
-    def _ways_in(self) -> Iterator[Finding]:
-        for code, partner in self._context.partners.items():
-            for name in partner.connections:
-                where = f"{code}, connection {name}"
-                try:
-                    transport = self._context.open(partner, name)
-                except FcflowError as error:
-                    yield Finding(level="error", code=error.code, message=f"{where}: {describe(error)}")
-                    continue
-                try:
-                    yield from (evolve(each, message=f"{where}: {each.message}") for each in transport.check())
-                finally:
-                    transport.close()
+        partners = self._context.partners.values()
+        return [found for partner in partners for found in check_partner(self._context, partner, connect=connect)]
 
     # ---------------------------------------------------------------- what was known before
 

@@ -400,6 +400,25 @@ def test_check_tries_every_way_in():
         assert levels["leeds"] == "ok"
 
 
+def test_check_looks_into_the_folders_of_the_feeds(tmp_path):
+    """
+    A login that works is not enough: a feed's folder that is not there is an error before the first run.
+    """
+    leeds = {
+        "connection": {"url": str(tmp_path)},
+        "orders": {"layout": "linnworks-orders", "path": "in"},
+        "status": {"layout": "linnworks-status", "path": "out"},
+        "location": {"stock": {"tracked": False}},
+    }
+    with Synchronizer.from_config({"fcflow": "config/1", "store": "sqlite://", "partners": {"leeds": leeds}}) as sync:
+        errors = [found for found in sync.check(connect=True) if found.level == "error"]
+        assert [found.message.split(":")[0] for found in errors] == ["leeds, orders feed", "leeds, status feed"]
+        assert {found.code for found in errors} == {"transport.not_found"}
+        for name in ("in", "out"):
+            (tmp_path / name).mkdir()
+        assert {found.level for found in sync.check(connect=True)} == {"ok"}
+
+
 def test_a_clock_stands_still():
     """
     The test kit's clock moves only when it is told to.

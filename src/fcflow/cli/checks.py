@@ -22,12 +22,14 @@ def register(app: typer.Typer) -> None:
 
 def check(
     session: Session,
-    connect: Annotated[bool, typer.Option("--connect", help="Try each way in, without changing anything.")] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Try each way in and look into its folders, without changing anything.")
+    ] = False,
 ) -> ExitCode:
     """Check configuration, rules, layouts and store; with `--connect` every connection too."""
     config = session.config
     with session.synchronizer(touch=False) as synchronizer:
-        findings = [*config.check(), *synchronizer.check(connect=connect)]
+        findings = list(dict.fromkeys([*config.check(), *synchronizer.check(connect=connect)]))
     rows = [{"level": finding.level, "finding": finding.message} for finding in findings]
     rules = config.rule_set()
     counts: dict[str, int | str] = {

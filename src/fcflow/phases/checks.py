@@ -1,0 +1,82 @@
+"""What would keep a run from working, found before the first order waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import evolve
+
+from fcflow.errors import FcflowError, TransportNotFoundError
+from fcflow.model import Feed, FeedKind, Partner
+from fcflow.phases.context import Context, describe
+from fcflow.transports import Finding, Query, Transport
+
+__all__ = ["check_partner"]
+
+
+def check_partner(context: Context, partner: Partner, *, connect: bool) -> Iterator[Finding]:
+    """
+    Look whether *partner* can be worked with; nothing is changed there.
+
+    Args:
+        connect: Also try every way in, and look into the folders of the feeds.
+    """
+    missing = list(_missing_secrets(context, partner))
+    yield from missing or [Finding(level="ok", message=f"partner {partner.code} is set up")]
+    if connect and not missing:
+        for name in partner.connections:
+            yield from _way_in(context, partner, name)
+
+
+def _missing_secrets(context: Context, partner: Partner) -> Iterator[Finding]:
+    for connection in partner.connections.values():
+        for name, reference in connection.secrets.items():
+            try:
+                context.plugins.resolve_secret(reference, context.base)
+            except FcflowError as error:
+                message = f"partner {partner.code}: secret {name}: {error}"
+                yield Finding(level="error", code=error.code, message=message)
+
+
+def _way_in(context: Context, partner: Partner, name: str) -> Iterator[Finding]:
+    where = f"{partner.code}, connection {name}"
+    try:
+        transport = context.open(partner, name)
+    except FcflowError as error:
+        yield Finding(level="error", code=error.code, message=f"{where}: {describe(error)}")
+        return
+    try:
+        found = [*transport.check()]
+        yield from (evolve(each, message=f"{where}: {each.message}") for each in found)
+        if transport.capabilities.lists and all(each.level != "error" for each in found):
+            for feed in partner.feeds:
+                if feed.connection == name:
+                    yield from _folder(partner, feed, transport)
+    finally:
+        transport.close()
+
+
+def _folder(partner: Partner, feed: Feed, transport: Transport) -> Iterator[Finding]:
+    """
+    A look into the folder of a feed.
+
+    Many servers let us write where we may not look, so only a folder that is not there counts against the orders feed;
+    even that is no fault where the transport makes it.
+    """
+    where = f"{partner.code}, {feed.kind} feed"
+    try:
+        waiting = len(list(transport.list(feed, Query())))
+    except FcflowError as error:
+        if feed.kind is not FeedKind.ORDERS or _is_never_there(partner, feed, error):
+            yield Finding(
+                level="error", code=error.code, message=f"{partner.code}, {feed.kind} feed: {describe(error)}"
+            )
+        return
+    if feed.kind is not FeedKind.ORDERS:
+        files = "1 file waits" if waiting == 1 else f"{waiting} files wait"
+        yield Finding(level="ok", message=f"{partner.code}, {feed.kind} feed: {files} in {feed.path or '.'}")
+
+
+def _is_never_there(partner: Partner, feed: Feed, error: FcflowError) -> bool:
+    made = bool(partner.connections[feed.connection].options.get("create"))
+    return isinstance(error, TransportNotFoundError) and not made
