@@ -552,7 +552,8 @@ class Synchronizer:
 
         They come again until `acknowledge`; in the host's own transaction (*connection*) each takes effect once.
         """
-        with self._context.store.reading(connection=connection) as tx:
+        store = self._context.store
+        with store.reading() if connection is None else store.transaction(connection=connection) as tx:
             return tx.audit(after=tx.consumer_position(consumer), limit=limit)
 
     def acknowledge(self, consumer: str, sequence: int, *, connection: Connection | None = None) -> None:

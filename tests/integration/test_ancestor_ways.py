@@ -272,3 +272,24 @@ def test_status_and_stock_come_in_from_a_url_query(desk, over_url):
     assert report.shipped == ["A1"]
     assert over_url.order("A2").fulfilments[0].problem == "address unknown"
     assert over_url.stock(sku="MUG")[0].level == 3
+
+
+def test_a_refused_login_over_http_is_a_failure_of_the_partner_not_an_unclear_order(desk, over_url, monkeypatch):
+    """
+    401 says for certain that nothing was taken: the order stays movable and is posted when the way in is mended.
+    """
+    from fcflow.errors import TransportLoginError
+    from fcflow.transports.http import HttpTransport
+
+    def refused(self, delivery):
+        delivery.publishing()
+        raise TransportLoginError("401")
+
+    over_url.add_orders([order("A1", MUG=1)])
+    with monkeypatch.context() as patch:
+        patch.setattr(HttpTransport, "send", refused)
+        report = over_url.run()
+    [view] = over_url.order("A1").fulfilments
+    assert (view.state.value, view.attempts) == ("send_failed", 0)
+    assert [failure.code for _, failure in report.failures] == ["transport.login"]
+    assert over_url.run().partners["centre"].sent == ["A1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
 from fcflow.errors import TransientError
 from fcflow.model import PartnerLimits
@@ -17,12 +17,9 @@ T = TypeVar("T")
 _LONGEST_S = 60
 
 
-def attempt(call: Callable[[], T], limits: PartnerLimits, may_repeat: Callable[[], bool] = lambda: True) -> T:
+def attempt(call: Callable[[], T], limits: PartnerLimits) -> T:
     """
     Call *call*; after an error that may go away, wait (longer each time) and call again.
-
-    Args:
-        may_repeat: Asked after each error; ``False`` lets it out.
 
     Example:
         >>> attempt(lambda: 3, PartnerLimits())
@@ -32,7 +29,7 @@ def attempt(call: Callable[[], T], limits: PartnerLimits, may_repeat: Callable[[
     again = Retrying(
         stop=stop_after_attempt(limits.tries),
         wait=wait,
-        retry=retry_if_exception(lambda error: isinstance(error, TransientError) and may_repeat()),
+        retry=retry_if_exception_type(TransientError),
         reraise=True,
     )
     return again(call)

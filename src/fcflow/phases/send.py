@@ -18,6 +18,7 @@ from fcflow.errors import (
     EncodeError,
     FcflowError,
     FormatError,
+    TransportError,
     TransportRefusedError,
     TransportUnclearError,
 )
@@ -240,12 +241,12 @@ class _Sender:
         published = _Once(lambda: self._mark_publishing(minted))
         delivery = evolve(minted.delivery, publishing=published)
         try:
-            receipt = attempt(lambda: transport.send(delivery), self.partner.limits, lambda: not published.called)
+            receipt = attempt(lambda: transport.send(delivery), self.partner.limits)
+        except TransportUnclearError as error:
+            return self._look(transport, minted, error, last)
         except TransportRefusedError as error:
             self._failed(minted, error, counts=True)
-        except FcflowError as error:
-            if published.called or isinstance(error, TransportUnclearError):
-                return self._look(transport, minted, error, last)
+        except TransportError as error:
             self._failed(minted, error, counts=False)
             self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
             raise _Stop from error
@@ -257,14 +258,16 @@ class _Sender:
         """
         The answer was lost: look what the partner has before anything is done again.
 
-        What lies there under its temporary name was not published, so it may be sent again.
+        What lies there under its temporary name was not published, so it may be sent again; and so may a post that is
+        not there, since nobody collects posts.
         """
         presence = self._presence(transport, minted.delivery)
+        missing = _is_missing(transport, presence)
         if presence is Presence.PRESENT:
             self._sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
-        elif presence is Presence.PARTLY and not last:
+        elif missing and not last:
             return False
-        elif presence is Presence.PARTLY:
+        elif missing:
             self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
         else:
             self._unclear(minted, f"{describe(error)} (looked: {presence})")
@@ -286,7 +289,7 @@ class _Sender:
             if presence is Presence.PRESENT:
                 self._sent(minted, Receipt(name=row.name, size=row.size))
                 return
-            if presence is not Presence.PARTLY and self.feed.repeats != "recognised":
+            if not _is_missing(transport, presence) and self.feed.repeats != "recognised":
                 self._unclear(minted, f"interrupted while it was published (looked: {presence})")
                 return
         self._again(minted, row)
@@ -414,6 +417,11 @@ class _Sender:
             views = writing.tx.fulfilments(ids=ids)
             late = [evolve(each, label_error=text, updated_at=writing.now) for each in views if each.state in _WAITING]
             writing.put_fulfilments(late)
+
+
+def _is_missing(transport: Transport, presence: Presence) -> bool:
+    """Whether the partner has not got it for certain; a file that is absent may have been collected."""
+    return presence is Presence.PARTLY or (presence is Presence.ABSENT and not transport.capabilities.lists)
 
 
 def _as_sent(view: FulfilmentView, writing: Writing) -> FulfilmentView:
