@@ -18,8 +18,7 @@ from attrs import evolve
 from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.errors import AllocationError, Fault, LifecycleError, StoreBusyError
-from fcflow.errors import ConfigError as _ConfigError
+from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
 from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem, RuleVerdict
@@ -43,7 +42,7 @@ from fcflow.transports import Finding
 if TYPE_CHECKING:
     from fcflow.config import Config
 
-__all__ = ["Synchronizer"]
+__all__ = ["Synchronizer", "run_partner"]
 
 _IN_TRANSACTION = Callable[[Connection, Sequence[AuditEvent]], None]
 _PAID = {"field": "payment", "op": "eq", "value": "paid"}
@@ -640,7 +639,7 @@ class Synchronizer:
                 for fault in _locked_in(code, known[code], wanted.get(code), writing.tx.fulfilments(location=code))
             ]
             if faults:
-                raise _ConfigError("locations", faults)
+                raise ConfigError("locations", faults)
             for code in wanted:
                 if known.get(code) != wanted[code]:
                     writing.tx.put_location(context.locations[code])
@@ -653,6 +652,39 @@ def _with_lifted(verdict: RuleVerdict, lifted: Collection[str]) -> RuleVerdict:
     if not verdict.decided or verdict.rule_id not in lifted:
         return verdict
     return evolve(verdict, decided=False, because=(*verdict.because, "a person lifted its hold"))
+
+
+def run_partner(source: str | os.PathLike[str] | Mapping[str, Any], partner: str | None, phase: str) -> RunReport:
+    """
+    One phase of one partner, for workers: nothing alive and no secret has to be pickled.
+
+    Args:
+        source: Reference to the configuration: a path, or the document. The worker opens its own store by it, so a
+            store in memory serves nobody.
+
+        partner: Code; ``None`` for ``allocate``, which looks at all.
+
+        phase: ``receive_statuses``, ``receive_stock``, ``allocate`` or ``send_orders``.
+
+    Raises:
+        FcflowError: There is no such partner or phase.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> config = {"fcflow": "config/1", "store": {"url": "sqlite://"}}
+        >>> with ThreadPoolExecutor() as pool:
+        ...     pool.submit(run_partner, config, None, "allocate").result().ok
+        True
+    """
+    phases = ("receive_statuses", "receive_stock", "allocate", "send_orders")
+    if phase not in phases:
+        raise FcflowError(f"expected a phase among {', '.join(phases)}, got {phase!r}")
+    with Synchronizer.from_config(source) as sync:
+        if phase == "allocate":
+            return sync.allocate()
+        chosen = None if partner is None else [partner]
+        report: RunReport = getattr(sync, phase)(partners=chosen)
+        return report
 
 
 def _plugins(given: pluggy.PluginManager | Plugins | None) -> Plugins:

@@ -5,11 +5,11 @@ import sqlalchemy as sa
 from attrs import evolve
 
 from fcflow import hookimpl
-from fcflow.errors import LifecycleError, OrderError
+from fcflow.errors import FcflowError, LifecycleError, OrderError
 from fcflow.model import Location
 from fcflow.plugins import plugin_manager
 from fcflow.rules import load_rules
-from fcflow.synchronizer import Synchronizer
+from fcflow.synchronizer import Synchronizer, run_partner
 from fcflow.testing.partners import LAYOUTS, Clock, World, all_to, order
 
 
@@ -419,6 +419,22 @@ def test_check_looks_into_the_folders_of_the_feeds(tmp_path):
         assert {found.level for found in sync.check(connect=True)} == {"ok"}
 
 
+def test_a_partners_problem_awaits_a_person_until_something_later_settles_it():
+    """
+    An order that a partner reports an error for is found among those that await a person, and no longer once shipped.
+    """
+    with World("leeds") as world:
+        world.sync.add_orders([order("A1", MUG=1), order("A2", MUG=1)])
+        world.run()
+        world.partners["leeds"].say("ERROR", "A1", error="address unknown")
+        assert world.run().needs_person == 1
+        [found] = world.sync.orders(needs_person=True)
+        assert (found.order_id, found.needs_person) == ("A1", "leeds says: address unknown")
+        world.partners["leeds"].say("SHIPPED", "A1")
+        assert world.run().needs_person == 0
+        assert world.sync.orders(needs_person=True) == []
+
+
 def test_a_clock_stands_still():
     """
     The test kit's clock moves only when it is told to.
@@ -454,3 +470,41 @@ def test_explain_knows_that_a_hold_was_lifted():
         said = world.sync.explain("A1")
         assert said.decision.rule_id == "all"
         assert "a person lifted its hold" in str(said)
+
+
+def test_phases_can_be_handed_to_worker_processes(tmp_path):
+    """
+    Two partners' phases run in processes of their own, over one store file and a reference to the configuration.
+    """
+    import json
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    rule = {"id": "all", "when": True, "then": [{"allocate": {"to": ["leeds", "corby"], "strategy": "in_order"}}]}
+    document = {
+        "fcflow": "config/1",
+        "store": {"url": "sqlite:///fcflow.db"},
+        "rules": {"fcflow": "ruleset/1", "name": "all", "rules": [rule]},
+        "partners": {
+            code: {
+                "connection": {"url": f"{code}", "options": {"create": True}},
+                "orders": {"layout": "canonical", "path": "in"},
+                "location": {"stock": {"tracked": False}},
+            }
+            for code in ("leeds", "corby")
+        },
+    }
+    path = tmp_path / "fcflow.json"
+    path.write_text(json.dumps(document))
+    for code in ("leeds", "corby"):
+        (tmp_path / code / "in").mkdir(parents=True)
+    with Synchronizer.from_config(path) as sync:
+        sync.add_orders([order("A1", MUG=1), order("A2", MUG=1)])
+        sync.move(["A2"], to="corby")
+    assert run_partner(path, None, "allocate").allocation.count == 1
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {code: pool.submit(run_partner, path, code, "send_orders") for code in ("leeds", "corby")}
+        sent = {code: job.result().partners[code].sent for code, job in jobs.items()}
+    assert sent == {"leeds": ["A1"], "corby": ["A2"]}
+    with pytest.raises(FcflowError, match="expected a phase among"):
+        run_partner(path, "leeds", "dance")
