@@ -82,7 +82,13 @@ class FcflowError(Exception):
 
 
 class TransientError(Exception):
-    """Mixed into errors that may go away by themselves: retried with back-off within a run."""
+    """
+    Mixed into errors that may go away by themselves: retried with back-off within a run.
+
+    ``retry_after_s`` is how long the partner asked us to wait, or ``None``.
+    """
+
+    retry_after_s: float | None = None
 
 
 class Fault(FcflowError):

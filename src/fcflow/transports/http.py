@@ -26,6 +26,7 @@ from attrs import field, frozen
 
 from fcflow.errors import (
     SecretError,
+    TransientError,
     TransportCorruptError,
     TransportError,
     TransportLoginError,
@@ -235,6 +236,8 @@ def _not_now(headers: Mapping[str, str], message: str) -> TransportUnavailableEr
     wait = _cleaned(headers.get("Retry-After", ""), 40)
     if wait:
         error.add_note(f"retry after {wait}{' s' if wait.isdigit() else ''}")
+    if wait.isdigit() and isinstance(error, TransientError):
+        error.retry_after_s = float(wait)
     return error
 
 
