@@ -65,7 +65,7 @@ _CALLS: dict[str, Callable[[Transaction], Any]] = {
 
 
 # Indexes that hold few rows by their condition, and pages: read in the order asked for until the limit ends it.
-_FEW = ("order_person", "fulfilment_parked")
+_FEW = ("order_person", "fulfilment_parked", "fulfilment_problem")
 _PAGES = {
     "order_ids, a page": "order_added",
     "deliveries, the latest": "outbox_latest",

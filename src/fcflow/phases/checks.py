@@ -68,13 +68,11 @@ def _folder(partner: Partner, feed: Feed, transport: Transport) -> Iterator[Find
         waiting = len(list(transport.list(feed, Query())))
     except FcflowError as error:
         if feed.kind is not FeedKind.ORDERS or _is_never_there(partner, feed, error):
-            yield Finding(
-                level="error", code=error.code, message=f"{partner.code}, {feed.kind} feed: {describe(error)}"
-            )
+            yield Finding(level="error", code=error.code, message=f"{where}: {describe(error)}")
         return
     if feed.kind is not FeedKind.ORDERS:
         files = "1 file waits" if waiting == 1 else f"{waiting} files wait"
-        yield Finding(level="ok", message=f"{partner.code}, {feed.kind} feed: {files} in {feed.path or '.'}")
+        yield Finding(level="ok", message=f"{where}: {files} in {feed.path or '.'}")
 
 
 def _is_never_there(partner: Partner, feed: Feed, error: FcflowError) -> bool:

@@ -159,6 +159,7 @@ def _fulfilment(metadata: MetaData) -> None:
         Index("ix_fcflow_fulfilment_location", "namespace", "location", "state"),
         Index("ix_fcflow_fulfilment_given", "namespace", "location", "created_at"),
         _where("ix_fcflow_fulfilment_parked", "parked IS NOT NULL"),
+        _where("ix_fcflow_fulfilment_problem", "problem IS NOT NULL"),
         Index("ix_fcflow_fulfilment_state", "namespace", "state"),
         _belongs_to("fk_fcflow_fulfilment_order", "fcflow_order", "order_id"),
     )

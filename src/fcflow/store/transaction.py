@@ -177,12 +177,13 @@ class Transaction:
         return [row[0] for row in self._rows(query if limit is None else query.limit(limit))]
 
     def _awaiting_a_person(self) -> sa.CompoundSelect[Any]:
-        """As `OrderView.needs_person` has it; three short looks into an index each."""
+        """As `OrderView.needs_person` has it; four short looks into an index each."""
         order, fulfilment = self._tables["order"], self._tables["fulfilment"]
         unclear = fulfilment.c.state == FulfilmentState.UNCLEAR.value
         return sa.union(
             sa.select(order.c.order_id).where(self._own(order), order.c.needs_person.is_not(None)),
             sa.select(fulfilment.c.order_id).where(self._own(fulfilment), fulfilment.c.parked.is_not(None)),
+            sa.select(fulfilment.c.order_id).where(self._own(fulfilment), fulfilment.c.problem.is_not(None)),
             sa.select(fulfilment.c.order_id).where(self._own(fulfilment), unclear),
         )
 

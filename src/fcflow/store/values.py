@@ -133,7 +133,7 @@ class FulfilmentView:
             return self.parked
         if self.state is FulfilmentState.UNCLEAR:
             return self.label_error or "unclear whether the partner has it"
-        return None
+        return f"{self.partner} says: {self.problem}" if self.problem else None
 
 
 @frozen(kw_only=True)

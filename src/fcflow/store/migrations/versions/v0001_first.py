@@ -276,6 +276,7 @@ def _fulfilment(schema: str | None) -> None:
     _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_location", "namespace", "location", "state")
     _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_order", "namespace", "order_id")
     _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_parked", "namespace", where="parked IS NOT NULL")
+    _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_problem", "namespace", where="problem IS NOT NULL")
     _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_partner", "namespace", "partner", "state")
     _index(schema, "fcflow_fulfilment", "ix_fcflow_fulfilment_state", "namespace", "state")
 
