@@ -66,7 +66,7 @@ fcflow.json: 2 faults
 - Any object may have an `about`: free text for people.
 - A secret never stands in the document itself, and never in a URL. It is named by reference (see *A secret*), looked up
   when a connection is opened, and never logged or stored. A document that holds one is refused, without showing it.
-- Editors complete from the schema that ships with the package: `fcflow/schemas/config.json`.
+- Editors complete from the schema that ships with the package: `fcflow/config/schema.json`.
 
 ```python
 >>> from fcflow.config import load_config

@@ -133,7 +133,7 @@ def test_version_is_the_installed_one():
 
 
 @pytest.mark.parametrize(
-    "path", ["py.typed", "schemas/config.json", "rules/schema.json", "formats/schema.json", "formats/layouts"]
+    "path", ["py.typed", "config/schema.json", "rules/schema.json", "formats/schema.json", "formats/layouts"]
 )
 def test_package_data_is_there(path):
     """

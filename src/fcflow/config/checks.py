@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from fcflow._schema import add_schema_faults, is_secret_name
+from fcflow.config.schema import add_schema_faults, is_secret_name
 from fcflow.formats.names import name_faults, render_name
 from fcflow.model import Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
 
 if TYPE_CHECKING:
-    from fcflow._config_build import Loader
+    from fcflow.config.build import Loader
     from fcflow.rules.faults import Path
 
 __all__ = [

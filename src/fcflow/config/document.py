@@ -19,8 +19,8 @@ import pluggy
 from attrs import field, frozen
 from immutabledict import immutabledict
 
-from fcflow._config_build import Loader
-from fcflow._schema import PlacedFaults
+from fcflow.config.build import Loader
+from fcflow.config.schema import PlacedFaults
 from fcflow.errors import ConfigError, FcflowError
 from fcflow.formats import Layout
 from fcflow.model import Feed, Location, Partner
@@ -193,7 +193,7 @@ def config_schema() -> dict[str, Any]:
 
 @cache
 def _schema_text() -> str:
-    return files("fcflow").joinpath("schemas/config.json").read_text(encoding="utf-8")
+    return files("fcflow").joinpath("config/schema.json").read_text(encoding="utf-8")
 
 
 def _read(source: str | os.PathLike[str] | Mapping[str, Any], faults: Faults) -> tuple[str, Any]:

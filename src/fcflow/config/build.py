@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from immutabledict import immutabledict
 
-from fcflow._config_aliases import read_aliases
-from fcflow._config_checks import (
+from fcflow.config.aliases import read_aliases
+from fcflow.config.checks import (
     check_aliases,
     check_connection,
     check_feed_options,
@@ -23,7 +23,7 @@ from fcflow._config_checks import (
     check_status_words,
     check_zone,
 )
-from fcflow._schema import PlacedFaults, add_schema_faults, shown
+from fcflow.config.schema import PlacedFaults, add_schema_faults, shown
 from fcflow.documents import from_document
 from fcflow.errors import DocumentError, Fault
 from fcflow.formats import Layout, load_layout
