@@ -25,10 +25,11 @@ from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, Or
 from fcflow.phases import changes, dry_run
 from fcflow.phases.allocate import allocate, routing_of
 from fcflow.phases.checks import check_partner
-from fcflow.phases.context import Context, describe
+from fcflow.phases.context import ACTIVE, Context, describe
 from fcflow.phases.intake import add_orders
 from fcflow.phases.receive import receive
 from fcflow.phases.send import send_orders
+from fcflow.phases.state import empty
 from fcflow.phases.statuses import apply_statuses
 from fcflow.phases.stock_levels import apply_stock
 from fcflow.phases.stock_view import stock_view
@@ -636,10 +637,15 @@ class Synchronizer:
             faults = [
                 fault
                 for code in sorted(different)
-                for fault in _locked_in(code, known[code], wanted.get(code), writing.tx.fulfilments(location=code))
+                for fault in _locked_in(
+                    code, known[code], wanted.get(code), writing.tx.fulfilments(location=code, states=ACTIVE)
+                )
             ]
             if faults:
                 raise ConfigError("locations", faults)
+            for code in sorted(different):
+                if code not in wanted or wanted[code][1] != known[code][1]:
+                    empty(code, writing)
             for code in wanted:
                 if known.get(code) != wanted[code]:
                     writing.tx.put_location(context.locations[code])

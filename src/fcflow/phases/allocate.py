@@ -56,7 +56,12 @@ def allocate(context: Context) -> AllocationReport:
 def _allocate_one(
     context: Context, order: OrderView, view: StockView, writing: Writing, report: AllocationReport
 ) -> None:
-    if order.state not in _CANDIDATES or not order.unplaced or order.stored.fulfilled_elsewhere:
+    if order.state not in _CANDIDATES or not order.unplaced:
+        return
+    waits = _why_a_person(context, order)
+    if waits is not None:
+        stored = evolve(order.stored, needs_person=order.stored.needs_person or waits)
+        _keep(evolve(order, stored=stored), waits, None, writing, report)
         return
     if order.pinned is not None:
         made = place_at(context, order, order.pinned, writing, reason="moved there by hand")
@@ -68,6 +73,18 @@ def _allocate_one(
         return
     routing = routing_of(context, order, view, writing.now)
     _apply(context, order, routing, view, writing, report)
+
+
+def _why_a_person(context: Context, order: OrderView) -> str | None:
+    """What keeps units from being placed until a person says how it goes on, or ``None``."""
+    stored = order.stored
+    if stored.amendment is not None:
+        return "it waits for its amendment"
+    if order.pinned is not None and order.pinned not in context.locations:
+        return f"it was moved to {order.pinned} by hand, which is not configured any more"
+    if stored.fulfilled_elsewhere and order.pinned is None:
+        return "it was to be fulfilled elsewhere, and was cancelled there; move it by hand"
+    return None
 
 
 def _why_not_ready(context: Context, order: OrderView, now: datetime) -> str | None:

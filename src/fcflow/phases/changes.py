@@ -15,6 +15,7 @@ from fcflow.lifecycle import Fact, advance, is_final, is_locked, parcel_identity
 from fcflow.model import FulfilmentState, OrderState, Shipment
 from fcflow.phases.allocate import OTHERWISE, place_at
 from fcflow.phases.context import Context, Writing
+from fcflow.phases.intake import differences
 from fcflow.phases.state import order_state, settle, withdraw
 from fcflow.phases.statuses import record_facts
 from fcflow.reports import ChangeReport
@@ -24,6 +25,7 @@ __all__ = ["cancel", "hold", "mark_shipped", "move", "release", "resend", "resol
 
 _S = FulfilmentState
 _ENDED = (OrderState.CLOSED, OrderState.CANCELLED)
+_NOT_KNOWN = (_S.UNCLEAR, _S.SENDING, _S.PUBLISHING)
 _EACH = Callable[[Writing, str], None]
 
 
@@ -87,19 +89,32 @@ def _move(context: Context, writing: Writing, order_id: str, to: str, override: 
     view = _going_on(writing, order_id)
     if view.held_reason:
         raise LifecycleError(f"order {order_id} cannot move: it is held ({view.held_reason}); release it first")
-    out = [each for each in view.fulfilments if is_locked(each.state)]
+    out = [each for each in view.fulfilments if is_locked(each.state) and each.location != to]
     if out and override is None:
         raise LifecycleError(_locked(out[0]))
+    for each in out:
+        _refuse_vague(each)
     back = [each for each in view.fulfilments if not is_final(each.state) and each.location != to]
     if not back and not view.unplaced:
         raise LifecycleError(f"order {order_id} is at {to} already")
     before = ", ".join(each.location for each in back) or "nowhere"
     for each in withdraw(back, f"moved to {to}" + (f": {override}" if override else ""), writing):
         view = view.replacing(each)
-    stored = evolve(view.stored, pinned=to, state=OrderState.OPEN, reason=None, updated_at=writing.now)
+    stored = evolve(
+        view.stored, pinned=to, state=OrderState.OPEN, reason=None, needs_person=None, updated_at=writing.now
+    )
     writing.put_order(stored)
     writing.note(AuditType.MOVED, f"{before} -> {to}", order_id=order_id, location=to, before=before, override=override)
     place_at(context, evolve(view, stored=stored), to, writing, reason="moved there by hand")
+
+
+def _refuse_vague(view: FulfilmentView) -> None:
+    """Units that may have been shipped can be given to nobody else."""
+    if view.state is _S.PART_SHIPPED and not any(line.shipped for line in view.progress.lines):
+        raise LifecycleError(
+            f"order {view.order_id} cannot move: {view.location} shipped a part of {view.fulfilment_id} and did not "
+            "say which units; await its word, or mark it shipped"
+        )
 
 
 def _locked(view: FulfilmentView) -> str:
@@ -130,7 +145,11 @@ def hold(
 
 
 def release(context: Context, order_ids: Iterable[str], *, actor: str, connection: Connection | None) -> ChangeReport:
-    """Lift what holds orders back: a hold, a hand-made move, parked deliveries, a question to a person."""
+    """
+    Lift what holds orders back: a hold, a hand-made move, parked deliveries, a question to a person.
+
+    An amendment that waits for a partner is given up: what the partner works by stays the order.
+    """
     return _each(context, order_ids, actor, connection, _release)
 
 
@@ -140,6 +159,7 @@ def _release(writing: Writing, order_id: str) -> None:
     parked = [each for each in view.fulfilments if each.parked]
     if not (stored.held_reason or stored.pinned or stored.needs_person or parked):
         raise LifecycleError(f"order {order_id} is neither held nor pinned nor parked")
+    given_up = None if stored.amendment is None else differences(stored.order, stored.amendment)
     held_by_rule = stored.held_reason is not None and stored.held_reason == stored.reason
     lifted = (stored.rule_id or OTHERWISE,) if held_by_rule else ()
     if stored.pinned and not stored.held_reason:
@@ -151,6 +171,7 @@ def _release(writing: Writing, order_id: str) -> None:
         stored,
         held_reason=None,
         needs_person=None,
+        amendment=None,
         reason=None,
         state=OrderState.OPEN,
         released=tuple(dict.fromkeys((*stored.released, *lifted))),
@@ -161,7 +182,7 @@ def _release(writing: Writing, order_id: str) -> None:
     writing.put_fulfilments(again)
     for each in again:
         view = view.replacing(each)
-    writing.note(AuditType.RELEASED, order_id=order_id, lifted=list(lifted) or None)
+    writing.note(AuditType.RELEASED, order_id=order_id, lifted=list(lifted) or None, given_up=given_up)
     settle(evolve(view, stored=stored), writing)
 
 
@@ -264,7 +285,7 @@ def _settle_outbox(writing: Writing, view: FulfilmentView, state: str) -> None:
     open_states = (OutboxState.UNCLEAR, OutboxState.PENDING, OutboxState.PUBLISHING, OutboxState.SENDING)
     for row in writing.tx.deliveries_with([view.fulfilment_id]):
         others = writing.tx.fulfilments(ids=[i for i in row.fulfilment_ids if i != view.fulfilment_id])
-        if row.state in open_states and not any(each.state is _S.UNCLEAR for each in others):
+        if row.state in open_states and not any(each.state in _NOT_KNOWN for each in others):
             writing.tx.update_delivery(row.outbox_id, state=state, updated_at=writing.now)
 
 
@@ -313,6 +334,8 @@ def resend(
         [row] = rows
         if row.state in (OutboxState.PENDING, OutboxState.SENDING, OutboxState.PUBLISHING):
             raise LifecycleError(f"delivery {outbox_id} is {row.state}: it is being sent")
+        for view in writing.tx.fulfilments(ids=row.fulfilment_ids):
+            _refuse_resend(outbox_id, view)
         names = ("partner", "name", "target", "content_type", "size", "sha256", "layout_hash")
         again = {name: getattr(row, name) for name in names}
         again |= {"content": writing.tx.delivery_content(row.outbox_id), "delivery_key": uuid.uuid4().hex}
@@ -324,3 +347,10 @@ def resend(
             writing.note(AuditType.RESENT, reason, fulfilment=view, delivery=row.outbox_id)
 
     return _each(context, [str(each) for each in outbox_ids], actor, connection, act)
+
+
+def _refuse_resend(outbox_id: str, view: FulfilmentView) -> None:
+    """The bytes of a delivery cannot be changed, so nothing in it may have ended or be on its way back."""
+    back = "is to be cancelled" if view.cancel_requested_at and not is_final(view.state) else f"is {view.state}"
+    if is_final(view.state) or view.cancel_requested_at:
+        raise LifecycleError(f"delivery {outbox_id} cannot be sent again: {view.fulfilment_id} {back}")

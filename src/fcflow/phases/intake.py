@@ -126,6 +126,9 @@ def _amend(orders: Sequence[Order], writing: Writing) -> tuple[list[str], dict[s
 def _amend_one(view: OrderView, order: Order, writing: Writing) -> str | None:
     if view.state in _ENDED:
         return f"order {order.order_id} is {view.state} and cannot be amended"
+    if content_hash(order) == content_hash(view.order):
+        _as_it_was(view, writing)
+        return None
     out = [each for each in view.fulfilments if is_locked(each.state) or each.state is FulfilmentState.SHIPPED]
     if out:
         return _wait(view, order, out, writing)
@@ -133,10 +136,28 @@ def _amend_one(view: OrderView, order: Order, writing: Writing) -> str | None:
     return None
 
 
+def _as_it_was(view: OrderView, writing: Writing) -> None:
+    """The host wants the order as it is: an amendment that waited is taken back, and its question to a person."""
+    asked = view.stored.needs_person or ""
+    stored = evolve(
+        view.stored,
+        amendment=None,
+        content_hash=content_hash(view.order),
+        needs_person=None if asked.startswith(_changed_after(view.order)) else view.stored.needs_person,
+        updated_at=writing.now,
+    )
+    writing.put_order(stored)
+    writing.note(AuditType.ORDER_AMENDED, "the amendment that waited was taken back", order_id=view.order_id)
+
+
+def _changed_after(order: Order) -> str:
+    return f"order {order.order_id} changed after it was sent"
+
+
 def _wait(view: OrderView, order: Order, out: Sequence[FulfilmentView], writing: Writing) -> str:
     """A partner has it already: keep the wish, tell a person, and wait for the partner to let go."""
     where = ", ".join(f"{each.location} ({each.state})" for each in out)
-    text = f"order {order.order_id} changed after it was sent to {where}"
+    text = f"{_changed_after(order)} to {where}"
     stored = evolve(
         view.stored, amendment=order, content_hash=content_hash(order), needs_person=text, updated_at=writing.now
     )

@@ -9,7 +9,7 @@ be done: send again, note that it arrived, or leave it to a person.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -24,10 +24,11 @@ from fcflow.errors import (
 )
 from fcflow.formats import Layout
 from fcflow.formats.names import render_name
-from fcflow.lifecycle import advance
+from fcflow.lifecycle import advance, is_final
 from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingLine, ShippingOrder
 from fcflow.phases.context import Context, Writing, describe
 from fcflow.phases.retry import attempt
+from fcflow.phases.state import settle, withdraw
 from fcflow.reports import PartnerReport, PhaseFailure, RunReport
 from fcflow.store import FulfilmentView, Lease, OrderView, OutboxRow, OutboxState
 from fcflow.transports import Delivery, Presence, Receipt, Transport
@@ -37,6 +38,7 @@ __all__ = ["send_orders", "shipping_order", "target_of"]
 _S = FulfilmentState
 _WAITING = (_S.READY, _S.SEND_FAILED)
 _RESTATED = (_S.SENT, _S.ACCEPTED, _S.PART_SHIPPED)
+_UNDER_WAY = (_S.SENDING, _S.PUBLISHING)
 _UNFINISHED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.PUBLISHING)
 
 
@@ -59,6 +61,12 @@ def _waiting(views: Iterable[FulfilmentView]) -> list[FulfilmentView]:
     return [view for view in views if not view.parked and not view.cancel_requested_at]
 
 
+def _kept_back(order: OrderView, view: FulfilmentView) -> bool:
+    """Whether the seller keeps an order back; of what the partner has already a changed order is no reason."""
+    changes = order.stored.amendment is not None and view.state not in _RESTATED
+    return order.state is OrderState.HELD or changes
+
+
 def target_of(partner: Partner, feed: Feed, name: str) -> str:
     """Where a delivery goes, for people."""
     url = partner.connections[feed.connection].url.rstrip("/")
@@ -78,8 +86,8 @@ class _Once:
 
     def __call__(self) -> None:
         if not self.called:
-            self.called = True
             self._call()
+            self.called = True
 
 
 @frozen
@@ -93,11 +101,17 @@ class _Batch:
 
 @frozen
 class _Minted:
-    """A delivery that stands in the outbox."""
+    """
+    A delivery that stands in the outbox.
+
+    Args:
+        doubtful: An earlier attempt may have arrived, so that no later failure proves that the partner has nothing.
+    """
 
     outbox_id: int
     delivery: Delivery
     attempts: int
+    doubtful: bool = False
 
 
 class _Sender:
@@ -112,6 +126,7 @@ class _Sender:
         self.layout: Layout = context.layout_of(feed)
         self.done = 0
         self.total = 0
+        self.freed: list[str] = []
 
     def run(self, left: Sequence[OutboxRow], waiting: Sequence[str]) -> None:
         self.total = len(left) + len(waiting)
@@ -123,7 +138,7 @@ class _Sender:
         try:
             for row in left:
                 self._finish(transport, row)
-            self._send_all(transport, waiting)
+            self._send_all(transport, [*waiting, *self.freed])
         except _Stop:
             pass
         finally:
@@ -162,7 +177,7 @@ class _Sender:
         return [
             (orders[view.order_id], view)
             for view in views
-            if view.state in wanted and _waiting([view]) and orders[view.order_id].state is not OrderState.HELD
+            if view.state in wanted and _waiting([view]) and not _kept_back(orders[view.order_id], view)
         ]
 
     def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]]) -> _Batch:
@@ -175,9 +190,16 @@ class _Sender:
                 bad = self._misfits(wanted) or {view.fulfilment_id: error for _, view in wanted}
                 for _, view in wanted:
                     if view.fulfilment_id in bad:
-                        self._refused(writing, view, bad[view.fulfilment_id])
+                        self._left_out(writing, view, bad[view.fulfilment_id])
                 wanted = [each for each in wanted if each[1].fulfilment_id not in bad]
         return _Batch((), (), b"")
+
+    def _left_out(self, writing: Writing, view: FulfilmentView, error: FormatError) -> None:
+        """What the partner has already only stays out of this file."""
+        if view.state in _RESTATED:
+            self.report.problems.append(f"{view.fulfilment_id}: not repeated: {describe(error)}")
+        else:
+            self._refused(writing, view, error)
 
     def _misfits(self, views: Sequence[tuple[OrderView, FulfilmentView]]) -> dict[str, FormatError]:
         found: dict[str, FormatError] = {}
@@ -283,7 +305,8 @@ class _Sender:
         """Go on with a delivery that an earlier run left behind."""
         with self.context.store.reading() as tx:
             content = tx.delivery_content(row.outbox_id) or b""
-        minted = _Minted(row.outbox_id, _delivery_of(self.feed, row, content), row.attempts + 1)
+        doubtful = row.error_code == TransportUnclearError.code
+        minted = _Minted(row.outbox_id, _delivery_of(self.feed, row, content), row.attempts + 1, doubtful)
         if row.state == OutboxState.PUBLISHING:
             presence = self._presence(transport, minted.delivery)
             if presence is Presence.PRESENT:
@@ -292,18 +315,93 @@ class _Sender:
             if not _is_missing(transport, presence) and self.feed.repeats != "recognised":
                 self._unclear(minted, f"interrupted while it was published (looked: {presence})")
                 return
-        self._again(minted, row)
-        self._send(transport, minted)
+            minted = evolve(minted, doubtful=minted.doubtful or not _is_missing(transport, presence))
+        again = self._again(minted, row)
+        if again is not None:
+            self._send(transport, again)
 
-    def _again(self, minted: _Minted, row: OutboxRow) -> None:
+    def _again(self, minted: _Minted, row: OutboxRow) -> _Minted | None:
+        """Mark a delivery as being sent again; ``None`` where something in it must not leave any more."""
         with self.context.writing(lease=self.lease) as writing:
-            writing.tx.update_delivery(
-                minted.outbox_id, state=OutboxState.SENDING, attempts=minted.attempts, updated_at=writing.now
-            )
             views = writing.tx.fulfilments(ids=row.fulfilment_ids)
-            self._move(writing, [view for view in views if view.state is not _S.CANCELLED], _S.SENDING)
+            minted = evolve(minted, doubtful=minted.doubtful or any(view.state is _S.UNCLEAR for view in views))
+            orders = {order.order_id: order for order in writing.tx.orders(view.order_id for view in views)}
+            why_not = self._why_not(minted, row, [(orders[view.order_id], view) for view in views])
+            if why_not is not None:
+                self._abandon(writing, minted, row, orders, why_not)
+                return None
+            writing.tx.update_delivery(
+                minted.outbox_id,
+                state=OutboxState.SENDING,
+                attempts=minted.attempts,
+                error_code=TransportUnclearError.code if minted.doubtful else None,
+                updated_at=writing.now,
+            )
+            self._move(writing, views, _S.SENDING)
             for view in views:
                 writing.note(AuditType.RESENT, f"{row.name} again", fulfilment=view, delivery=row.outbox_id)
+        return minted
+
+    def _why_not(
+        self, minted: _Minted, row: OutboxRow, parts: Sequence[tuple[OrderView, FulfilmentView]]
+    ) -> str | None:
+        """Why the bytes of a delivery must not leave as they are, or ``None``."""
+        repeats = row.replaces is not None or minted.doubtful or self.feed.mode == "all_open"
+        for order, view in parts:
+            if is_final(view.state):
+                return f"{view.fulfilment_id} is {view.state}"
+            if view.cancel_requested_at is not None:
+                return f"{view.fulfilment_id} is to be cancelled"
+            if view.state in _RESTATED and not repeats:
+                return f"{view.fulfilment_id} is {view.state} already"
+            if _kept_back(order, view):
+                return f"order {order.order_id} is held, or waits for its amendment"
+        return None
+
+    def _abandon(
+        self, writing: Writing, minted: _Minted, row: OutboxRow, orders: Mapping[str, OrderView], why_not: str
+    ) -> None:
+        """
+        Give a delivery up before it leaves.
+
+        Where nothing of it left for certain its fulfilment orders are free again; the next delivery takes those that
+        may still go.
+        """
+        text = f"not sent: {why_not}"
+        code = TransportUnclearError.code if minted.doubtful else None
+        state = OutboxState.UNCLEAR if minted.doubtful else OutboxState.FAILED
+        writing.tx.update_delivery(row.outbox_id, state=state, answer=text, error_code=code, updated_at=writing.now)
+        for order in orders.values():
+            mine = [each for each in order.fulfilments if each.fulfilment_id in row.fulfilment_ids]
+            for view in mine:
+                writing.note(AuditType.SEND_FAILED, f"{row.name}: {text}", fulfilment=view, delivery=row.outbox_id)
+            under_way = [view for view in mine if view.state in _UNDER_WAY]
+            if minted.doubtful:
+                self._locked_again(writing, under_way, text)
+            else:
+                self._free(writing, order, under_way)
+        if minted.doubtful or row.replaces is not None:
+            self.report.problems.append(f"{row.name}: {text}")
+
+    def _locked_again(self, writing: Writing, views: Sequence[FulfilmentView], text: str) -> None:
+        unclear = [
+            evolve(view, state=advance(view.state, _S.UNCLEAR), label_error=text, updated_at=writing.now)
+            for view in views
+        ]
+        writing.put_fulfilments(unclear)
+        self.report.unclear += [view.fulfilment_id for view in unclear]
+
+    def _free(self, writing: Writing, order: OrderView, views: Sequence[FulfilmentView]) -> None:
+        for view in views:
+            ready = advance(advance(view.state, _S.SENDING), _S.READY)
+            free = evolve(view, state=ready, updated_at=writing.now)
+            writing.put_fulfilments([free])
+            if view.cancel_requested_at is not None:
+                [free] = withdraw([free], "cancelled before it left", writing)
+            else:
+                self.freed.append(view.fulfilment_id)
+            order = order.replacing(free)
+        settle(order, writing)
 
     # ---------------------------------------------------------------- what became of it
 
@@ -346,6 +444,9 @@ class _Sender:
 
     def _failed(self, minted: _Minted, error: FcflowError, *, counts: bool) -> None:
         text = describe(error)
+        if minted.doubtful:
+            self._unclear(minted, f"{text} (an earlier attempt may have arrived)")
+            return
         with self.context.writing(lease=self.lease) as writing:
             writing.tx.update_delivery(
                 minted.outbox_id,
@@ -454,6 +555,9 @@ def _delivery_of(feed: Feed, row: OutboxRow, content: bytes) -> Delivery:
 
 def shipping_order(context: Context, partner: Partner, order: OrderView, view: FulfilmentView) -> ShippingOrder:
     """A fulfilment order with its order's data and the effects of the rules, in the partner's own codes."""
+    place = context.locations.get(view.location)
+    if place is None:
+        raise EncodeError(f"order {order.order_id}: location {view.location} is not configured any more")
     bought = order.order
     said = {effect.kind: effect.value for effect in view.effects}
     notes = [bought.notes, *(effect.value for effect in view.effects if effect.kind == "note")]
@@ -462,7 +566,7 @@ def shipping_order(context: Context, partner: Partner, order: OrderView, view: F
         fulfilment_id=view.fulfilment_id,
         order=bought,
         location=view.location,
-        partner_location=context.locations[view.location].partner_code,
+        partner_location=place.partner_code,
         lines=tuple(_shipping_lines(partner, order, view)),
         shipping_service=said.get("set_service", bought.shipping_service),
         tags=bought.tags | {effect.value for effect in view.effects if effect.kind == "tag"},

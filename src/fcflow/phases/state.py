@@ -12,7 +12,7 @@ from fcflow.model import FulfilmentState, OrderState
 from fcflow.phases.context import Writing
 from fcflow.store import FulfilmentView, OrderView
 
-__all__ = ["amend_if_free", "order_state", "settle", "withdraw"]
+__all__ = ["amend_if_free", "empty", "order_state", "settle", "withdraw"]
 
 
 def order_state(view: OrderView) -> OrderState:
@@ -86,22 +86,39 @@ def amend_if_free(view: OrderView, writing: Writing) -> OrderView:
 
 
 def withdraw(views: Iterable[FulfilmentView], reason: str, writing: Writing) -> list[FulfilmentView]:
-    """Take fulfilment orders back: cancelled by us, their units are free again, their ids are never used again."""
+    """
+    Take fulfilment orders back: cancelled by us, their units are free again, their ids are never used again.
+
+    Units that were shipped stay shipped; a fulfilment order with such units ends so.
+    """
     taken: list[FulfilmentView] = []
+    views = list(views)
+    known = writing.tx.facts([view.fulfilment_id for view in views])
     for view in views:
         fact = Fact(fulfilment_id=view.fulfilment_id, kind="cancelled", at=writing.now, message=reason)
         writing.put_facts([fact], writing.actor)
-        known = writing.tx.facts([view.fulfilment_id]).get(view.fulfilment_id, [])
-        progress = fold(view.fulfilment, [*known, fact])
+        progress = fold(view.fulfilment, [*known.get(view.fulfilment_id, ()), fact])
+        shipped = progress.state is FulfilmentState.SHIPPED
         gone = evolve(
             view,
-            state=FulfilmentState.CANCELLED,
+            state=FulfilmentState.SHIPPED if shipped else FulfilmentState.CANCELLED,
             progress=progress,
             label_error=None,
             parked=None,
             updated_at=writing.now,
         )
-        writing.note(AuditType.STATE_CHANGED, reason, fulfilment=gone, before=view.state.value, after="cancelled")
+        writing.note(AuditType.STATE_CHANGED, reason, fulfilment=gone, before=view.state.value, after=gone.state.value)
         taken.append(gone)
     writing.put_fulfilments(taken)
     return taken
+
+
+def empty(location: str, writing: Writing) -> None:
+    """Take back what waits at a location that is gone or run by somebody else now; it is allocated anew."""
+    waiting = writing.tx.fulfilments(location=location, states=(FulfilmentState.READY, FulfilmentState.SEND_FAILED))
+    ids = {view.fulfilment_id for view in waiting}
+    for order in writing.tx.orders(view.order_id for view in waiting):
+        mine = [view for view in order.fulfilments if view.fulfilment_id in ids]
+        for view in withdraw(mine, f"{location} is gone, or run by somebody else now", writing):
+            order = order.replacing(view)
+        settle(order, writing)

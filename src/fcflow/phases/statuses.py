@@ -31,11 +31,12 @@ from fcflow.phases.receive import Apply
 from fcflow.phases.state import order_state, settle
 from fcflow.reports import PartnerReport
 from fcflow.status import resolve_status
-from fcflow.store import FulfilmentView, OrderView, OutboxState
+from fcflow.store import FulfilmentView, OrderView, OutboxRow, OutboxState
 
 __all__ = ["apply_statuses", "record_facts"]
 
 _S = FulfilmentState
+_NOT_KNOWN = (_S.UNCLEAR, _S.SENDING, _S.PUBLISHING)
 
 
 def apply_statuses(context: Context, partner: Partner, feed: Feed, report: PartnerReport) -> Apply:
@@ -118,10 +119,11 @@ class _Batch:
         return next(view for view in order.fulfilments if view.fulfilment_id == fulfilment_id)
 
     def _meant(self, update: StatusUpdate) -> list[FulfilmentView]:
-        """The fulfilment orders that a message can speak of: those at work before those that ended."""
+        """The fulfilment orders that a message can speak of: those that left before the others, then those at work."""
         views = [self._view(each) for each in self.names.get(update.reference.strip(), ())]
-        at_work = [view for view in views if not is_final(view.state)]
-        return at_work or views[-1:]
+        left = [view for view in views if view.state not in (_S.READY, _S.SEND_FAILED)] or views
+        at_work = [view for view in left if not is_final(view.state)]
+        return at_work or left[-1:]
 
     # ---------------------------------------------------------------- one message
 
@@ -230,7 +232,7 @@ def record_facts(
     changed = _advanced(view, progress, writing, actor)
     changed = evolve(changed, shipments=(*view.shipments, *new_parcels))
     writing.put_fulfilments([changed])
-    if view.state is _S.UNCLEAR and changed.state is not _S.UNCLEAR:
+    if actor == view.partner and view.state in _NOT_KNOWN and changed.state not in _NOT_KNOWN:
         _prove_delivery(changed, writing)
     order = order.replacing(changed)
     order = _unpinned(order, changed, writing)
@@ -317,9 +319,27 @@ def _unpinned(order: OrderView, view: FulfilmentView, writing: Writing) -> Order
 
 
 def _prove_delivery(view: FulfilmentView, writing: Writing) -> None:
-    """The partner's answer proves that an unclear delivery arrived."""
+    """The partner's answer proves that an unclear delivery arrived, and as it arrived whole, all that is in it."""
+    open_states = (OutboxState.UNCLEAR, OutboxState.PENDING, OutboxState.PUBLISHING)
     for row in writing.tx.deliveries_with([view.fulfilment_id]):
-        if row.state in (OutboxState.UNCLEAR, OutboxState.PENDING, OutboxState.PUBLISHING):
+        if row.state in open_states:
             writing.tx.update_delivery(
                 row.outbox_id, state=OutboxState.SENT, answer="proved by a status", updated_at=writing.now
             )
+            _prove_others(row, view, writing)
+
+
+def _prove_others(row: OutboxRow, view: FulfilmentView, writing: Writing) -> None:
+    writing.flush()
+    for other in writing.tx.fulfilments(ids=row.fulfilment_ids):
+        if other.state in _NOT_KNOWN and other.fulfilment_id != view.fulfilment_id:
+            sent = evolve(
+                other,
+                state=advance(other.state, _S.SENT),
+                label_printed_at=writing.now,
+                label_error=None,
+                sent_at=other.sent_at or writing.now,
+                updated_at=writing.now,
+            )
+            writing.put_fulfilments([sent])
+            writing.note(AuditType.SENT, f"in {row.name}, as {view.fulfilment_id} proves", fulfilment=sent)

@@ -121,16 +121,17 @@ class SimulatedPartner:
         return [row for _, rows in sorted(self.files().items()) for row in rows]
 
     def files(self) -> dict[str, list[dict[str, str]]]:
-        """The rows of each order file, by its name."""
+        """The rows of each finished order file, by its name."""
         return {
             name: list(csv.DictReader(io.StringIO(content.decode("utf-8")), delimiter=";"))
             for name, content in self.server.files("in").items()
+            if not name.endswith(".part")
         }
 
     def collect(self) -> list[dict[str, str]]:
         """Take what arrived away, as partners do."""
         rows = self.arrived()
-        for name in self.server.files("in"):
+        for name in self.files():
             self.server.take(f"in/{name}")
         return rows
 

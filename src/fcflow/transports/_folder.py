@@ -401,7 +401,8 @@ class FolderTransport:
         chosen = _belonging(feed, files)
         complete = [entry for entry in chosen if self._is_complete(feed, folder, entry)]
         complete.sort(key=lambda entry: (entry.modified_at or datetime.min.replace(tzinfo=UTC), entry.name))
-        most = min(query.max_files, self.limits.max_files)
+        # Files that are left there were taken already: they must not keep new ones from being seen.
+        most = None if feed.after == "leave" else min(query.max_files, self.limits.max_files)
         return iter([_offer(feed, folder, entry) for entry in complete[:most]])
 
     def _is_named_well(self, folder: str, name: str) -> bool:
