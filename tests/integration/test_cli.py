@@ -712,3 +712,35 @@ def test_watch_goes_on_until_it_is_told_to_end(shop: Path, watching: subprocess.
 
     assert watching.wait(timeout=30) == 0
     assert [report["partners"].get("leeds", {}).get("sent", []) for report in reports] == [["A1"], []]
+
+
+def test_a_cancelled_order_that_a_partner_has_is_said_to_be_asked_for(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    Nobody may think that a parcel was stopped while the partner may still send it.
+    """
+    fcflow("sync")
+    said = fcflow("orders", "cancel", "A1", "A3", "--reason", "the buyer rang").out
+
+    assert "A1: a partner has it" in said
+    assert "A3: cancelled" in said
+
+
+def test_what_is_not_there_to_filter_by_is_a_mistake(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    A misspelt location or state never looks like an empty answer.
+    """
+    assert fcflow("orders", "list", "--location", "leds").code == 2
+    assert fcflow("orders", "list", "--location", "leeds").code == 0
+    assert fcflow("outbox", "list", "--state", "snet").code == 2
+
+
+def test_check_finds_a_store_that_cannot_be_made(fcflow: Callable[..., Ran], shop: Path) -> None:
+    """
+    A folder that is not there is found before the first run, with the exit code that the run would have.
+    """
+    config = json.loads((shop / "fcflow.json").read_text())
+    (shop / "fcflow.json").write_text(json.dumps({**config, "store": f"sqlite:///{shop}/nowhere/fcflow.db"}))
+
+    checked = fcflow("check")
+    assert checked.code == fcflow("sync").code == 5
+    assert "nowhere is not there" in checked.out

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fcflow import errors
 from fcflow.cli.exit_codes import MEANINGS, ExitCode, code_of_error, code_of_run
@@ -106,3 +108,26 @@ def test_notes_of_an_error_are_shown(capsys: pytest.CaptureFixture[str]) -> None
 
     assert capsys.readouterr().err == "wrong password [2J\n  partner leeds\n"
     assert error_document(error)["error"]["notes"] == ["partner leeds"]
+
+
+def test_a_narrow_table_breaks_sentences_not_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    On eighty columns words and headers stay whole, sentences are broken, and a column without content is left out.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {
+        "#": 1074,
+        "at": datetime(2026, 3, 2, 9, 30, tzinfo=UTC),
+        "type": "FULFIL_STATUS",
+        "order": "A1",
+        "location": "leeds",
+        "nothing": None,
+        "actor": "synchronizer",
+        "message": "short of POT-24 by 1, and of much else besides",
+    }
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(table("audit trail", [row]))
+    lines = shown.getvalue().splitlines()
+    assert all(word in shown.getvalue() for word in ("FULFIL_STATUS", "location", "synchronizer"))
+    assert "nothing" not in shown.getvalue()
+    assert max(map(len, lines)) <= 80

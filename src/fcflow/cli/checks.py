@@ -12,6 +12,7 @@ from fcflow.cli.session import Session, command
 
 __all__ = ["register"]
 
+_BY_KIND = {"transport": ExitCode.PARTNER, "store": ExitCode.STORE}
 _COUNTED = ("partner", "location", "rule")
 
 
@@ -43,7 +44,8 @@ def check(
     errors = [finding for finding in findings if finding.level == "error"]
     if not errors:
         return ExitCode.FINE
-    return ExitCode.PARTNER if all(each.code.startswith("transport") for each in errors) else ExitCode.INVALID
+    kinds = {each.code.split(".")[0] for each in errors}
+    return _BY_KIND.get(kinds.pop(), ExitCode.INVALID) if len(kinds) == 1 else ExitCode.INVALID
 
 
 def _counted(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -18,13 +18,21 @@ from fcflow.documents import orders_from_documents
 from fcflow.errors import Fault, OrderError
 from fcflow.model import FulfilmentState, Order, OrderState, Problem
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fcflow.store import FulfilmentView, OrderView
+
 __all__ = ["app"]
 
 app = typer.Typer(name="orders", help="Bring orders in, look at them, move them by hand.", no_args_is_help=True)
 
 Ids = Annotated[list[str], typer.Argument(metavar="ORDER...", help="Order ids.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit trail.", show_default=False)]
-States = [*(state.value for state in OrderState), *(state.value for state in FulfilmentState)]
+States = list(dict.fromkeys([*(state.value for state in OrderState), *(state.value for state in FulfilmentState)]))
+
+_OVER = (OrderState.CANCELLED, OrderState.CLOSED)
+_ASKED = "a partner has it, so it is only asked for: the order goes on until the partner says that it is cancelled"
 
 
 @command(app, "import")
@@ -94,7 +102,8 @@ def _read_json(file: Path, payload: bytes) -> list[Any]:
     except UnicodeDecodeError as error:
         raise OrderError(str(file), [Fault(f"byte {error.start} is not UTF-8")]) from None
     except json_module.JSONDecodeError as error:
-        fault = Fault(f"not JSON: {error.msg}", line=error.lineno, column=error.colno)
+        expected = "JSON or JSON lines; for another format name its layout by --layout"
+        fault = Fault(f"not JSON: {error.msg}", line=error.lineno, column=error.colno, expected=expected)
         raise OrderError(str(file), [fault]) from None
 
 
@@ -161,6 +170,8 @@ def list_orders(
             limit=limit,
             offset=offset,
         )
+    if not views and location is not None and location not in session.config.locations:
+        raise typer.BadParameter(f"there is no location {location!r}; there are {', '.join(session.config.locations)}")
     session.show([order_document(view) for view in views], table("orders", [order_row(view) for view in views]))
 
 
@@ -174,20 +185,28 @@ def show(session: Session, order: Annotated[str, typer.Argument(help="Order id."
         {"line": line.line_id, "SKU": line.sku, "quantity": line.quantity, "title": line.title}
         for line in view.order.lines
     ]
+    parcels = _parcels(view)
     session.show(
         document,
-        table(f"order {order}", facts(document)),
+        table(f"order {order}", facts({**document, **document["order"]})),
         table("lines", lines),
-        table("ships to", facts(document["order"].get("ship_to", {}))),
-        *(
-            table(f"fulfilment order {each.fulfilment_id}", facts(fulfilment_document(each)))
-            for each in view.fulfilments
-        ),
-        *(table("shipments", _parcels(view)) for _ in [0] if _parcels(view)),
+        table("ships to", facts(document["order"].get("ship_to", {})), empty="no address"),
+        *(shown for each in view.fulfilments for shown in _fulfilment(view, each)),
+        *([table("shipments", parcels)] if parcels else []),
     )
 
 
-def _parcels(view: Any) -> list[dict[str, Any]]:
+def _fulfilment(view: OrderView, each: FulfilmentView) -> list[RenderableType]:
+    """What one location is to ship, and what became of each line; columns in which nothing is counted are left out."""
+    skus = {line.line_id: line.sku for line in view.order.lines}
+    document = fulfilment_document(each)
+    rows = [{"line": row["line_id"], "SKU": skus.get(row["line_id"]), **row} for row in document["lines"]]
+    shown = [name for name in rows[0] if name != "line_id" and any(row[name] for row in rows)] if rows else []
+    lines = [{name: row[name] for name in shown} for row in rows]
+    return [table(f"fulfilment order {each.fulfilment_id}", facts(document)), table("", lines)]
+
+
+def _parcels(view: OrderView) -> list[dict[str, Any]]:
     return [
         {
             "fulfilment order": each.fulfilment_id,
@@ -217,7 +236,7 @@ def move(
 
 @command(app, "hold")
 def hold(session: Session, orders: Ids, reason: Reason) -> ExitCode:
-    """Hold orders back: they are not allocated until they are released."""
+    """Hold orders back: they are not allocated until they are released; what a partner has already goes on."""
     with session.synchronizer() as sync:
         return session.show_change(sync.hold(orders, reason, actor=session.actor), "held")
 
@@ -233,7 +252,9 @@ def release(session: Session, orders: Ids) -> ExitCode:
 def cancel(session: Session, orders: Ids, reason: Reason) -> ExitCode:
     """Cancel orders: at once before they were sent, afterwards as a request that awaits the partner."""
     with session.synchronizer() as sync:
-        return session.show_change(sync.cancel(orders, reason, actor=session.actor), "cancelled")
+        report = sync.cancel(orders, reason, actor=session.actor)
+        asked = [order for order in report.changed if sync.order(order).state not in _OVER]
+    return session.show_change(report, "cancelled", dict.fromkeys(asked, _ASKED))
 
 
 @command(app, "mark-shipped")

@@ -22,6 +22,18 @@ app = typer.Typer(name="outbox", help="Every delivery: its bytes and what became
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes to the audit trail.", show_default=False)]
 
 
+class State(StrEnum):
+    """How far a delivery got, as ``--state`` names it."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    PUBLISHING = "publishing"
+    SENT = "sent"
+    FAILED = "failed"
+    UNCLEAR = "unclear"
+    SETTLED = "settled"
+
+
 class Settled(StrEnum):
     """How a person settles what is unclear."""
 
@@ -35,8 +47,8 @@ def list_outbox(
     session: Session,
     partner: Annotated[str | None, typer.Option("--partner", "-p", help="Only this partner.")] = None,
     state: Annotated[
-        str | None,
-        typer.Option("--state", "-s", help="Only this state: pending sending publishing sent failed unclear settled."),
+        State | None,
+        typer.Option("--state", "-s", help="Only this state."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 100,
 ) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,7 @@ from fcflow.errors import DocumentError, Fault, FcflowError
 __all__ = ["clean", "console", "error_document", "plain", "print_error", "print_json", "table"]
 
 _PIPE_WIDTH = 200
+_LEAST = 10  # for a column whose cells are broken
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -49,14 +51,44 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], *, empty: str = "nothin
     """*rows* as a table with the keys of the first as columns; numbers stand to the right."""
     if not rows:
         return Text(f"{title}: {empty}" if title else empty)
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0]:
-        made.add_column(
-            name, justify="right" if _is_count([row.get(name) for row in rows]) else "left", overflow="fold"
-        )
+    width = console().width
+    names = list(rows[0])
+    gap = 3
+    if _widths(rows, names) + gap * len(names) > width:
+        names = [name for name in names if any(row.get(name) is not None for row in rows)]
+        gap = 2
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, gap - 2))
+    unbroken = _unbroken(rows, names, width - gap * len(names))
+    for name in names:
+        justify: JustifyMethod = "right" if _is_count([row.get(name) for row in rows]) else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=name in unbroken)
     for row in rows:
-        made.add_row(*(Text(clean(row.get(name))) for name in rows[0]))
+        made.add_row(*(Text(clean(row.get(name))) for name in names))
     return Group(Text(title, "bold"), made) if title else made
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    return [name, *(clean(row.get(name)) for row in rows)]
+
+
+def _widths(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> int:
+    return sum(max(map(cell_len, _cells(rows, name))) for name in names)
+
+
+def _unbroken(rows: Sequence[Mapping[str, Any]], names: Sequence[str], room: int) -> set[str]:
+    """
+    The columns whose cells stay on one line: as many as leave room for the others.
+
+    Single words come first, the shortest first: they look worst when they are broken.
+    """
+    ranked = sorted((any(" " in cell for cell in _cells(rows, name)), _widths(rows, [name]), name) for name in names)
+    taken, kept = 0, set()
+    for index, (_, wide, name) in enumerate(ranked):
+        if taken + wide + sum(min(_LEAST, other) for _, other, _ in ranked[index + 1 :]) > room:
+            break
+        taken += wide
+        kept.add(name)
+    return kept
 
 
 def _is_count(values: Sequence[Any]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import getpass
 import inspect
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,13 +117,19 @@ class Session:
         for renderable in renderables:
             out.print(renderable)
 
-    def show_change(self, report: ChangeReport, done: str) -> ExitCode:
-        """Print what a change by hand did; refusals go to standard error, each with its reason."""
+    def show_change(self, report: ChangeReport, done: str, instead: Mapping[str, str] | None = None) -> ExitCode:
+        """
+        Print what a change by hand did; refusals go to standard error, each with its reason.
+
+        Args:
+            instead: What was done where it was something other than *done*.
+        """
+        said = instead or {}
         if self.as_json:
             print_json({"changed": report.changed, "refused": report.refused})
         else:
             for changed in report.changed:
-                console().print(f"{changed}: {done}", markup=False)
+                console().print(f"{changed}: {said.get(changed, done)}", markup=False)
             for name, reason in report.refused.items():
                 console(stderr=True).print(f"{name}: {reason}", markup=False)
         if report.ok:
@@ -179,11 +186,20 @@ def _session(context: typer.Context, config: Path | None, as_json: bool, debug: 
 
 
 def _guarded(session: Session, function: Callable[[], Any]) -> int:
+    log = logging.getLogger("fcflow")
+    log.addFilter(_is_news)
     try:
         return int(function() or ExitCode.FINE)
     except FcflowError as error:
         print_error(error, as_json=session.as_json, debug=session.debug)
         return int(code_of_error(error))
+    finally:
+        log.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what stands in the report of the run, which is printed anyway."""
+    return not getattr(record, "reported", False)
 
 
 def _sign(run: Callable[..., Any], function: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fcflow.cli.output import plain
@@ -35,8 +36,13 @@ def order_row(view: OrderView) -> dict[str, Any]:
         "location": ", ".join(sorted({each.location for each in view.fulfilments})) or None,
         "fulfilment": ", ".join(f"{each.fulfilment_id} {each.state.value}" for each in view.fulfilments) or None,
         "tracking": ", ".join(_tracking(view)) or None,
-        "note": view.needs_person or view.held_reason or view.stored.reason,
+        "note": view.needs_person or view.held_reason or _refusal(view) or view.stored.reason,
     }
+
+
+def _refusal(view: OrderView) -> str | None:
+    """What the partner said when it did not take the order; it is tried again."""
+    return next((f"{each.partner}: {each.label_error}" for each in view.fulfilments if each.label_error), None)
 
 
 def _tracking(view: OrderView) -> list[str]:
@@ -167,9 +173,14 @@ def received_row(sighting: Sighting) -> dict[str, Any]:
 
 
 def facts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A flat object as rows of name and value; what is absent is left out."""
-    return [
-        {"what": name, "is": value}
-        for name, value in document.items()
-        if value not in (None, "", [], {}) and not isinstance(value, dict | list)
-    ]
+    """A flat object as rows of name and value; without what is absent, zero or false; texts in a list are joined."""
+    rows = ((name, _for_people(name, value)) for name, value in document.items())
+    return [{"what": name, "is": value} for name, value in rows if value and not isinstance(value, dict | list)]
+
+
+def _for_people(name: str, value: Any) -> Any:
+    if name.endswith(("_at", "_by")) and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return value

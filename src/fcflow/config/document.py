@@ -96,11 +96,12 @@ class Config:
 
     def check(self) -> list[Finding]:
         """
-        What is not a fault, but will stop work: secrets that stand for nothing, locations that never get stock.
+        What is not a fault, but will stop work: secrets that stand for nothing, locations that never get stock, a
+        store that has no folder.
 
         Nothing is connected to; secrets are looked up and thrown away.
         """
-        return [*self._missing_secrets(), *self._without_stock()]
+        return [*self._missing_secrets(), *self._without_stock(), *self._without_folder()]
 
     def _missing_secrets(self) -> Iterator[Finding]:
         wanted = [
@@ -114,6 +115,12 @@ class Config:
                 self.plugins.resolve_secret(reference, self.base)
             except FcflowError as error:
                 yield Finding(level="error", code=error.code, message=f"{what}: {error}")
+
+    def _without_folder(self) -> Iterator[Finding]:
+        path = Path(self.store_url.removeprefix("sqlite:///").split("?", 1)[0])
+        if self.store_url.startswith("sqlite:///") and not path.parent.is_dir():
+            said = f"store: the folder {path.parent} is not there: the SQLite file cannot be made in it"
+            yield Finding(level="error", code="store.error", message=said)
 
     def _without_stock(self) -> Iterator[Finding]:
         for location in self.locations.values():

@@ -190,7 +190,7 @@ class Context:
             yield
         except FcflowError as error:
             text = describe(error)
-            LOG.warning("%s: %s failed: %s", partner.code, phase, text)
+            LOG.warning("%s: %s failed: %s", partner.code, phase, text, extra={"reported": True})
             report.partner(partner.code).failures.append(PhaseFailure(phase, error.code, text))
 
 
