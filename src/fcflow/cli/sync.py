@@ -156,7 +156,8 @@ def _report(report: RunReport) -> list[RenderableType]:
     ]
     shown += [Text(clean(problem), "yellow") for problem in report.problems]
     if report.needs_person:
-        shown.append(Text(f"{report.needs_person} orders need a person: fcflow orders list --needs-person", "yellow"))
+        said = "1 order needs" if report.needs_person == 1 else f"{report.needs_person} orders need"
+        shown.append(Text(f"{said} a person: fcflow orders list --needs-person", "yellow"))
     return shown
 
 

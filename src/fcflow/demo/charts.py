@@ -39,7 +39,8 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Seque
     for index, (label, row) in enumerate(rows.items()):
         body += _bar(index * (_BAR + _GAP), label, row, used, scale)
     top = len(rows) * (_BAR + _GAP) + 6
-    legend, height = _legend(used, top) if len(parts) > 1 else ([], top)
+    totals = {f"{part.replace('_', ' ')} {sum(row.get(part, 0) for row in rows.values())}": part for part in used}
+    legend, height = _legend(totals, top) if len(parts) > 1 else ([], top)
     return _svg(title, height, [*body, *legend])
 
 
@@ -55,20 +56,20 @@ def _bar(y: int, label: str, row: Mapping[str, int], parts: Sequence[str], scale
             f'<rect class="c-{_css(part)}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}">'
             f"<title>{escape(label)}: {count} {escape(part)}</title></rect>"
         )
-        if width > 9 * len(str(count)) + 6:
+        if len(parts) > 1 and width > 9 * len(str(count)) + 6:
             yield f'<text x="{x + width / 2:.1f}" y="{y + 18}" class="inside">{count}</text>'
         x += width
     yield f'<text x="{x + 8:.1f}" y="{y + 18}" class="label">{sum(row.values())}</text>'
 
 
-def _legend(parts: Sequence[str], top: int) -> tuple[list[str], int]:
+def _legend(words: Mapping[str, str], top: int) -> tuple[list[str], int]:
     body, x, y = [], _LABEL, top
-    for part in parts:
-        width = 34 + 8 * len(part)
+    for word, part in words.items():
+        width = 34 + 8 * len(word)
         if x + width > _WIDTH:
             x, y = _LABEL, y + 24
         body.append(f'<rect class="c-{_css(part)}" x="{x}" y="{y}" width="14" height="14" rx="3"/>')
-        body.append(f'<text x="{x + 20}" y="{y + 12}" class="small">{escape(part)}</text>')
+        body.append(f'<text x="{x + 20}" y="{y + 12}" class="small">{escape(word)}</text>')
         x += width
     return body, y + 24
 

@@ -112,13 +112,13 @@ def _waiting(day: Day) -> Iterator[str]:
 def _stock(day: Day) -> Iterator[str]:
     yield "<h2>Stock before and after</h2>"
     yield "<p>As the partners said: pale is the morning, full is the evening.</p>"
-    yield f"<table><tr><th>SKU</th>{''.join(f'<th>{partner}</th>' for partner in PARTNERS)}</tr>"
+    rows = [f"<tr><th>SKU</th>{''.join(f'<th>{partner}</th>' for partner in PARTNERS)}</tr>"]
     most = max((units for levels in day.stock_before.values() for units in levels.values()), default=1)
     for sku in catalogue():
         cells = [_level(day, partner, sku, most) for partner in PARTNERS]
         if any(cells):
-            yield f"<tr><td>{escape(sku)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    yield "</table>"
+            rows.append(f"<tr><td>{escape(sku)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    yield _wide("".join(rows))
 
 
 def _level(day: Day, partner: str, sku: str, most: int) -> str:
@@ -191,7 +191,12 @@ def _card(content: str) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str | int]]) -> str:
     kinds = [' class="n"' if isinstance(cell, int) else "" for cell in rows[0]] if rows else [""] * len(head)
     lines = [("th", head), *(("td", row) for row in rows)]
-    return f"<table>{''.join(_row(tag, cells, kinds) for tag, cells in lines)}</table>"
+    return _wide("".join(_row(tag, cells, kinds) for tag, cells in lines))
+
+
+def _wide(rows: str) -> str:
+    """A table that scrolls by itself where the page is narrow."""
+    return f'<div class="wide"><table>{rows}</table></div>'
 
 
 def _row(tag: str, cells: Sequence[str | int], kinds: Sequence[str]) -> str:

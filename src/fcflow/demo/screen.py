@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +92,12 @@ def show(to: Console, day: Day, folder: Path) -> None:
     orders = len(day.orders) + len(day.left_out)
     to.print(f"{orders} orders in {day.rounds} rounds and {day.seconds:.1f} s; everything is in {folder}")
     to.print(f"  report: {folder / 'report.html'}", markup=False)
-    to.print(f"  look on: fcflow --config {folder / 'fcflow.json'} orders list", markup=False)
+    to.print(f"  look on: {_program()} --config {folder / 'fcflow.json'} orders list", markup=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program is called from here: whoever ran ``scripts/demo`` does not have it on the path."""
+    return os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "fcflow" else "fcflow"
 
 
 def _partners(day: Day) -> Table:
