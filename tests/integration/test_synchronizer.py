@@ -1,5 +1,7 @@
 """The calls of the synchronizer: orders in, changes by hand, plans, and what a host can hook on to."""
 
+import sys
+
 import pytest
 import sqlalchemy as sa
 from attrs import evolve
@@ -508,3 +510,19 @@ def test_phases_can_be_handed_to_worker_processes(tmp_path):
     assert sent == {"leeds": ["A1"], "corby": ["A2"]}
     with pytest.raises(FcflowError, match="expected a phase among"):
         run_partner(path, "leeds", "dance")
+
+
+def test_check_says_which_extra_a_way_in_is_missing(monkeypatch, tmp_path):
+    """
+    A package that a transport needs is missed when the configuration is checked, not when the first order leaves.
+    """
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    leeds = {
+        "connection": {"url": "sftp://fcflow@sftp.leeds.example/"},
+        "orders": {"layout": "linnworks-orders"},
+        "location": {"stock": {"tracked": False}},
+    }
+    with Synchronizer.from_config({"fcflow": "config/1", "store": "sqlite://", "partners": {"leeds": leeds}}) as sync:
+        [found] = sync.check()
+        assert (found.level, found.code) == ("error", "extra.missing")
+        assert "pip install 'fcflow[sftp]'" in found.message

@@ -21,9 +21,9 @@ def check_partner(context: Context, partner: Partner, *, connect: bool) -> Itera
     Args:
         connect: Also try every way in, and look into the folders of the feeds.
     """
-    missing = list(_missing_secrets(context, partner))
-    yield from missing or [Finding(level="ok", message=f"partner {partner.code} is set up")]
-    if connect and not missing:
+    faults = [*_missing_secrets(context, partner), *_without_transport(context, partner)]
+    yield from faults or [Finding(level="ok", message=f"partner {partner.code} is set up")]
+    if connect and not faults:
         for name in partner.connections:
             yield from _way_in(context, partner, name)
 
@@ -38,13 +38,19 @@ def _missing_secrets(context: Context, partner: Partner) -> Iterator[Finding]:
                 yield Finding(level="error", code=error.code, message=message)
 
 
+def _without_transport(context: Context, partner: Partner) -> Iterator[Finding]:
+    """Transports are built without connecting: a package or an option that is missing shows now."""
+    for name in partner.connections:
+        try:
+            context.open(partner, name).close()
+        except FcflowError as error:
+            message = f"partner {partner.code}, connection {name}: {describe(error)}"
+            yield Finding(level="error", code=error.code, message=message)
+
+
 def _way_in(context: Context, partner: Partner, name: str) -> Iterator[Finding]:
     where = f"{partner.code}, connection {name}"
-    try:
-        transport = context.open(partner, name)
-    except FcflowError as error:
-        yield Finding(level="error", code=error.code, message=f"{where}: {describe(error)}")
-        return
+    transport = context.open(partner, name)
     try:
         found = [*transport.check()]
         yield from (evolve(each, message=f"{where}: {each.message}") for each in found)
