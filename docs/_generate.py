@@ -308,7 +308,54 @@ A hook that is misspelt, or asks for an argument that is not there, is refused w
 ```toml
 [project.entry-points.fcflow]
 acme = "fcflow_acme.plugin"
-```"""
+```
+
+A rule operator, a strategy and an observer, offered by a host to its own synchronizer; [Write a
+transport](../how-to/write-a-transport.md) is the way to a whole package.
+
+```python
+>>> from fcflow import Location, Order, OrderLine, StockPolicy, Store, Synchronizer, hookimpl, load_rules
+>>> from fcflow.allocation import StrategyType
+>>> from fcflow.plugins import collect_plugins, plugin_manager
+>>> from fcflow.rules import OperatorType
+>>> def longer_than(value, argument, order):  # the field's value, the rule's value; never called for an absent one
+...     return len(value) > argument
+>>> def by_name(job):                         # yields proposals, best first: location to line to units
+...     place = min(job.candidates, key=lambda each: each.code)
+...     job.say(f"{place.code} is the first by name")
+...     yield {place.code: job.units}
+>>> class Acme:
+...     heard = []
+...     @hookimpl
+...     def fcflow_operators(self):
+...         return [OperatorType(name="acme:longer_than", field_types=["text"], value_schema={"type": "integer"},
+...                              test=longer_than)]
+...     @hookimpl
+...     def fcflow_strategies(self):
+...         return [StrategyType(name="acme:by_name", propose=by_name)]
+...     @hookimpl
+...     def fcflow_audit_event(self, event):
+...         self.heard.append(event.type.value)
+>>> manager = plugin_manager([])              # the built-ins; without the list all that is installed, too
+>>> name = manager.register(Acme())
+>>> plugins = collect_plugins(manager)
+>>> rules = load_rules({"fcflow": "ruleset/1", "name": "acme", "rules": [
+...     {"id": "long", "when": {"field": "channel", "op": "acme:longer_than", "value": 3},
+...      "then": [{"allocate": {"to": ["leeds", "attic"], "strategy": "acme:by_name"}}]}]}, operators=plugins.operators)
+>>> places = [Location(code=code, stock=StockPolicy(tracked=False)) for code in ("leeds", "attic")]
+>>> sync = Synchronizer(store=Store.open("sqlite://"), rules=rules, locations=places, plugins=plugins)
+>>> order = Order(order_id="A1", channel="shopify", payment="paid", lines=[OrderLine(sku="MUG", quantity=1)])
+>>> sync.add_orders([order]).added
+('A1',)
+>>> sync.allocate().allocation.allocated
+{'attic': ['A1']}
+>>> "ALLOCATED" in Acme.heard
+True
+>>> sync.close()
+
+```
+
+`Synchronizer.from_config(..., plugins=manager)` gives the operators to the rules by itself."""
 
 
 def hooks() -> Iterator[str]:
