@@ -5,8 +5,15 @@ from collections import Counter
 import pytest
 from attrs import evolve
 
-from fcflow.errors import TransportRefusedError, TransportUnavailableError, TransportUnclearError
+from fcflow.errors import (
+    EncodeError,
+    StoreBusyError,
+    TransportRefusedError,
+    TransportUnavailableError,
+    TransportUnclearError,
+)
 from fcflow.model import Location, StockPolicy
+from fcflow.phases.send import _Sender
 from fcflow.store import OutboxState
 from fcflow.testing.partners import World, all_to, order
 
@@ -532,8 +539,6 @@ class _Strict:
         return getattr(self._layout, name)
 
     def encode(self, values):
-        from fcflow.errors import EncodeError
-
         if any(value.fulfilment_id == self._bad for value in values):
             raise EncodeError("order A1: too long")
         return self._layout.encode(values)
@@ -556,3 +561,74 @@ def test_a_plan_over_what_a_crash_left_behind_changes_nothing_at_the_partner(wor
     assert dict(server._files) == before
     assert not any(made[call] for call in made if call in ("write", "rename", "remove"))
     assert world.states("A1") == {"A1": "sending"}
+
+
+# ------------------------------------------------------------------ two at once
+
+
+class _While:
+    """A way in that lets something happen right before each delivery is sent."""
+
+    def __init__(self, real, happens):
+        self._real, self._happens = real, happens
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def send(self, delivery):
+        self._happens()
+        return self._real.send(delivery)
+
+
+def test_a_synchronizer_that_was_too_slow_publishes_nothing(world):
+    """
+    While it slept another one took its lease over and sent the file; its own attempt ends before it is visible.
+    """
+    world.sync.add_orders([order("A1", MUG=1)])
+    slow = world.sync
+    quick = world.restarted()
+    real, reports = slow._context.open, []
+
+    def sleep():
+        world.clock.advance(hours=1)
+        reports.append(quick.run())
+
+    slow._context = evolve(slow._context, open_way=lambda p, name: _While(open_plainly(real, p, name), sleep))
+    report = slow.run()
+
+    assert reports[0].partners["leeds"].sent == ["A1"]
+    assert [failure.code for _, failure in report.failures] == ["store.lease_lost"]
+    assert arrived(world, "leeds") == ["A1"]
+    assert world.states("A1") == {"A1": "sent"}
+
+
+def open_plainly(open_way, partner, name):
+    return open_way(partner, name)
+
+
+def test_nothing_is_published_before_the_store_says_so(world, monkeypatch):
+    """
+    The mark could not be written at first; it is written before the file becomes visible, so that a crash right after
+    leaves the order unclear, and not to be sent again.
+    """
+    world.sync.add_orders([order("A1", MUG=1)])
+    marks = []
+
+    def busy_once(self, minted, real=_Sender._mark_publishing):
+        marks.append(minted)
+        if len(marks) == 1:
+            raise StoreBusyError("another writer")
+        real(self, minted)
+
+    monkeypatch.setattr(_Sender, "_mark_publishing", busy_once)
+    world.partners["leeds"].server.fail("rename", 1, when="after", error=Killed())
+    with pytest.raises(Killed):
+        world.run()
+    world.partners["leeds"].collect()
+    world.clock.advance(hours=1)
+    world.restarted()
+    world.run()
+
+    assert len(marks) == 2
+    assert arrived(world, "leeds") == []
+    assert world.states("A1") == {"A1": "unclear"}
