@@ -76,7 +76,11 @@ def _flat(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= {f"{name}.{key}": each for key, each in _flat(value).items()}
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            flat[name] = "; ".join(" ".join(map(str, each.values())) for each in value)
+            flat[name] = "; ".join(" ".join(map(_said, each.values())) for each in value)
         else:
-            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else value
+            flat[name] = _said(value) if isinstance(value, list) else value
     return flat
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(_said, value)) if isinstance(value, list) else str(value)

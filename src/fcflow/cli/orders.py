@@ -277,8 +277,10 @@ def mark_shipped(
 def explain(session: Session, order: Annotated[str, typer.Argument(help="Order id.")]) -> None:
     """Explain what the rules make of an order now: every rule's verdict, and why each location does or does not win."""
     with session.synchronizer() as sync:
-        explanation = sync.explain(order)
+        explanation, view = sync.explain(order), sync.order(order)
     if session.as_json:
         print_json(explanation_document(explanation))
         return
-    session.show(None, *(Text(clean(line)) for line in str(explanation).splitlines()))
+    now = [f"  now: {each.fulfilment_id} {each.state.value} at {each.location}" for each in view.fulfilments]
+    now = now or [f"  now: {view.state.value}" + (f", {note}" if (note := order_row(view)["note"]) else "")]
+    session.show(None, *(Text(clean(line)) for line in [*str(explanation).splitlines(), *now]))
