@@ -124,7 +124,7 @@ def test_a_header_is_matched_without_case_when_asked():
     Case in headers counts unless the codec says otherwise.
     """
     assert values(stock(ON_HAND, header_ignore_case=True), "SKU,Qty\nMUG,5\n") == MUG_5
-    with pytest.raises(FormatError, match="header: expected column 'sku'"):
+    with pytest.raises(FormatError, match="header: expected column 'sku', got 'SKU'"):
         stock(ON_HAND).read(b"SKU,Qty\nMUG,5\n")
 
 
@@ -136,6 +136,11 @@ def test_a_missing_column_is_named_with_the_nearest_one():
         stock(ON_HAND, {"at": "reserved", "field": "reserved"}).read(b"sku,qyt\nMUG,5\n")
 
     assert str(caught.value) == "header: expected column 'qty', got 'qyt'; expected column 'reserved', got 'sku', 'qyt'"
+
+    with pytest.raises(FormatError) as caught:
+        stock(ON_HAND, {"at": "reserved", "field": "reserved"}).read(b"{\n}\n")
+
+    assert str(caught.value) == "header: expected columns 'sku', 'qty', 'reserved', got '{'"
 
 
 def test_an_optional_column_may_be_missing():

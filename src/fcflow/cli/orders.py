@@ -15,7 +15,7 @@ from fcflow.cli.output import clean, print_json, table
 from fcflow.cli.session import Session, command
 from fcflow.cli.shapes import explanation_document, facts, fulfilment_document, order_document, order_row
 from fcflow.documents import orders_from_documents
-from fcflow.errors import Fault, OrderError
+from fcflow.errors import Fault, FormatError, OrderError
 from fcflow.model import FulfilmentState, Order, OrderState, Problem
 
 if TYPE_CHECKING:
@@ -86,11 +86,13 @@ def read_orders(file: Path, layout: str | None, *, skip_bad: bool = False) -> tu
         documents = _read_json(file, payload)
         return _each(documents) if skip_bad else (orders_from_documents(documents, source=str(file)), [])
     loaded = named_layout(layout)
-    records, problems = loaded.read(payload)
-    wrong = next((record for record in records if not isinstance(record.value, Order)), None)
-    if wrong is not None:
+    if loaded.kind != "orders":
         raise OrderError(str(file), [Fault("the layout does not read orders", found=layout, expected="kind orders")])
-    return [record.value for record in records], problems
+    try:
+        records, problems = loaded.read(payload)
+    except FormatError as error:
+        raise OrderError(str(file), [Fault(str(error))]) from None
+    return [record.value for record in records if isinstance(record.value, Order)], problems
 
 
 def _read_json(file: Path, payload: bytes) -> list[Any]:

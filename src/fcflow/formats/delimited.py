@@ -263,10 +263,10 @@ class DelimitedCodec:
             if len(at) > 1:
                 raise FormatError(f"header: expected column {place.at!r} once, got it {len(at)} times")
             if not at and not place.optional:
-                missing.append(_missing(place.at, names or ()))
+                missing.append(place.at)
             slots.append(at[0] if at else None)
         if missing:
-            raise FormatError("header: " + "; ".join(missing))
+            raise FormatError("header: " + "; ".join(_missing(missing, names or ())))
         return slots
 
     # -------------------------------------------------------------- writing
@@ -346,9 +346,14 @@ def _unique(names: list[str]) -> list[str]:
     return keys
 
 
-def _missing(at: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(at, names, n=1, cutoff=0.6)
-    return f"expected column {at!r}, got " + (repr(near[0]) if near else ", ".join(map(repr, names[:20])) or "nothing")
+def _missing(places: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Each place with the nearest name that is there; those that nothing is near to are named together."""
+    folded = {name.casefold(): name for name in names}
+    nearest = {at: difflib.get_close_matches(at.casefold(), folded, n=1, cutoff=0.6) for at in places}
+    yield from (f"expected column {at!r}, got {folded[near[0]]!r}" for at, near in nearest.items() if near)
+    if far := [repr(at) for at, near in nearest.items() if not near]:
+        there = ", ".join(map(repr, names[:20])) or "nothing"
+        yield f"expected column{'s' * (len(far) > 1)} {', '.join(far)}, got {there}"
 
 
 def _spread(row: Sequence[Cell], order: Sequence[int], width: int) -> list[str]:
