@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,8 @@ def init(
             if name.name != ".keep":
                 (folder / name).write_bytes(path.read_bytes())
     names = [str(folder / name) for name in wanted if name.name != ".keep"]
-    steps = ["fcflow check", "fcflow orders import orders.json", "fcflow plan --bytes", "fcflow sync"]
+    steps = [] if folder == Path() else [f"cd {shlex.quote(str(folder))}"]
+    steps += ["fcflow check", "fcflow orders import orders.json", "fcflow plan --bytes", "fcflow sync"]
     shown = table("written", [{"file": name} for name in names]), Text("next: " + "; ".join(steps))
     session.show({"written": names}, *shown)
     return ExitCode.FINE
