@@ -334,6 +334,27 @@ def test_nothing_is_moved_by_override_while_nobody_knows_what_left(world):
     assert world.states("A1") == {"A1": "part_shipped"}
 
 
+@pytest.mark.parametrize("ids", [("A1", "A1-2"), ("A1-2", "A1")])
+def test_an_order_may_be_called_like_a_part_of_another(world, ids):
+    """
+    Channels number orders as they like; two parts never share an id, whoever comes first.
+    """
+    first, second = ids
+    world.sync.add_orders([order(first, MUG=1)])
+    world.run()
+    world.partners["leeds"].say("CANCELLED", first)
+    world.run()
+    world.sync.add_orders([order(second, CUP=1)])
+    world.run()
+    world.partners["leeds"].say("CANCELLED", world.sync.order(second).fulfilments[0].fulfilment_id)
+    report = world.run()
+
+    assert report.ok
+    sent = arrived(world, "leeds") + arrived(world, "corby")
+    assert len(sent) == len(set(sent)) == 4
+    assert all(world.state(each) == "in_fulfilment" for each in ids)
+
+
 # ------------------------------------------------------------------ what was configured away
 
 

@@ -47,6 +47,7 @@ def allocate(context: Context) -> AllocationReport:
         for start in range(0, len(candidates), _CHUNK):
             context.tell("allocate", None, start, len(candidates))
             with context.writing(lease=lease) as writing:
+                writing.taken(candidates[start : start + _CHUNK])
                 for order in writing.tx.orders(candidates[start : start + _CHUNK]):
                     _allocate_one(context, order, view, writing, report)
         context.tell("allocate", None, len(candidates), len(candidates))
@@ -160,8 +161,7 @@ def _make(
     used = {view.fulfilment_id for view in order.fulfilments}
     made: list[FulfilmentView] = []
     for placement in placements:
-        fulfilment_id = next_fulfilment_id(order.order_id, used)
-        used.add(fulfilment_id)
+        fulfilment_id = _free_id(order.order_id, used, writing)
         fulfilment = FulfilmentOrder(
             fulfilment_id=fulfilment_id, order_id=order.order_id, location=placement.location, lines=placement.lines
         )
@@ -179,6 +179,15 @@ def _make(
         )
     writing.new_fulfilments(made)
     return made
+
+
+def _free_id(order_id: str, used: set[str], writing: Writing) -> str:
+    """The next id for a part of an order; another order may be called as one of our parts would be."""
+    while True:
+        fulfilment_id = next_fulfilment_id(order_id, used)
+        used.add(fulfilment_id)
+        if not writing.taken([fulfilment_id]):
+            return fulfilment_id
 
 
 def _count(made: Sequence[FulfilmentView], view: StockView, report: AllocationReport) -> None:

@@ -50,6 +50,7 @@ class Writing:
         self._changed: dict[str, FulfilmentView] = {}
         self._facts: dict[str, list[Fact]] = defaultdict(list)
         self._parcels: list[Shipment] = []
+        self._taken: dict[str, bool] = {}
 
     def put_order(self, stored: StoredOrder) -> None:
         """Write an order's state."""
@@ -57,7 +58,16 @@ class Writing:
 
     def new_fulfilments(self, views: Iterable[FulfilmentView]) -> None:
         """Add fulfilment orders."""
-        self._new.update((view.fulfilment_id, view) for view in views)
+        for view in views:
+            self._new[view.fulfilment_id] = view
+            self._taken[view.fulfilment_id] = True
+
+    def taken(self, fulfilment_ids: Collection[str]) -> set[str]:
+        """Those of *fulfilment_ids* that stand for a fulfilment order already; asked in bulk they are read in bulk."""
+        unknown = [each for each in fulfilment_ids if each not in self._taken]
+        found = {view.fulfilment_id for view in self.tx.fulfilments(ids=unknown)} if unknown else set()
+        self._taken.update((each, each in found) for each in unknown)
+        return {each for each in fulfilment_ids if self._taken[each]}
 
     def put_fulfilments(self, views: Iterable[FulfilmentView]) -> None:
         """Write the state of fulfilment orders."""

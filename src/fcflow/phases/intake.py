@@ -83,6 +83,8 @@ def _add(
         for order in orders
     ]
     writing.tx.insert_orders(stored)
+    if location is not None:
+        writing.taken([each.order_id for each in stored])
     for each in stored:
         writing.note(AuditType.ORDER_ADDED, _brief(each.order), order_id=each.order_id, hash=each.content_hash)
         if location is not None:
