@@ -231,6 +231,9 @@ received_at, ...}`; `show` adds `faults`
 `rules test`
 `{name, hash, rules, examples, orders: [{rule, action, to, orders}]}`
 
+`layout show`
+the layout
+
 `layout test`
 `{kind, records, problems}`
 """

@@ -744,3 +744,14 @@ def test_check_finds_a_store_that_cannot_be_made(fcflow: Callable[..., Ran], sho
     checked = fcflow("check")
     assert checked.code == fcflow("sync").code == 5
     assert "nowhere is not there" in checked.out
+
+
+def test_a_built_in_layout_is_a_file_to_begin_from(fcflow: Callable[..., Ran], tmp_path: Path) -> None:
+    """
+    What ``layout show`` prints loads as a layout of one's own; a name that is not there lists those that are.
+    """
+    (tmp_path / "own.json").write_text(fcflow("layout", "show", "linnworks-orders").out)
+
+    assert load_layout("own.json", base=tmp_path).kind == "orders"
+    unknown = fcflow("layout", "show", "linnworks")
+    assert (unknown.code, "linnworks-orders" in unknown.err) == (2, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +44,18 @@ def list_layouts(session: Session) -> None:
             for feed in partner.feeds
         ]
     session.show(rows, table("layouts", rows))
+
+
+@command(app, "show")
+def show(
+    session: Session, layout: Annotated[str, typer.Argument(help="Name of a built-in layout.", show_default=False)]
+) -> None:
+    """Print a built-in layout, to begin a partner's own from: `fcflow layout show linnworks-orders > leeds.json`."""
+    from fcflow.formats import builtin_layouts
+
+    if layout not in builtin_layouts():
+        raise typer.BadParameter(f"there is no built-in layout {layout!r}; there are {', '.join(builtin_layouts())}")
+    sys.stdout.write(files("fcflow.formats").joinpath("layouts", f"{layout}.json").read_text(encoding="utf-8"))
 
 
 @command(app, "test")
