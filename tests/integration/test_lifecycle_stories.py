@@ -6,6 +6,7 @@ import pytest
 from attrs import evolve
 
 from fcflow.errors import (
+    AllocationError,
     EncodeError,
     StoreBusyError,
     TransportRefusedError,
@@ -13,6 +14,7 @@ from fcflow.errors import (
     TransportUnclearError,
 )
 from fcflow.model import Location, StockPolicy
+from fcflow.phases import allocate as allocation_phase
 from fcflow.phases.send import _Sender
 from fcflow.store import OutboxState
 from fcflow.testing.partners import World, all_to, order
@@ -449,6 +451,61 @@ def test_text_with_nul_and_lone_parts_of_characters_stops_nothing(world):
     world.partners["leeds"].answer([{"id": "A2", "status": "SHIPPED", "tracking": "T1"}])
     world.run()
     assert world.states("A2") == {"A2": "shipped"}
+
+
+def test_a_way_in_that_breaks_its_promises_stops_nobody_else(world, caplog):
+    """
+    What is no error of ours is in the report and the log, and the other partners are served.
+    """
+    world.sync.add_orders([order("A1", MUG=1)], location="leeds")
+    world.sync.add_orders([order("A2", MUG=1)], location="corby")
+    real = world.sync._context.open
+
+    def broken(partner, name):
+        if partner.code == "leeds":
+            raise ValueError("password hunter2")
+        return real(partner, name)
+
+    world.sync._context = evolve(world.sync._context, open_way=broken)
+    report = world.run()
+
+    assert arrived(world, "corby") == ["A2"]
+    assert {failure.code for _, failure in report.failures} == {"plugin.invalid"}
+    assert "hunter2" not in str(report.as_dict())
+    assert "Traceback" in caplog.text
+
+
+def test_one_order_that_cannot_be_routed_does_not_keep_the_others(world, monkeypatch):
+    """
+    A strategy that fails for one order is told at that order.
+    """
+
+    def some_fail(context, each, view, now, real=allocation_phase.routing_of):
+        if each.order_id == "A1":
+            raise AllocationError("strategy acme:moon: no moon tonight")
+        return real(context, each, view, now)
+
+    monkeypatch.setattr(allocation_phase, "routing_of", some_fail)
+    world.sync.add_orders([order("A1", MUG=1), order("A2", MUG=1)])
+    report = world.run()
+    assert report.allocation.kept == {"A1": "cannot be allocated: strategy acme:moon: no moon tonight"}
+    assert arrived(world, "leeds") == ["A2"]
+
+
+def test_two_skus_of_ours_may_share_a_partners_code(world):
+    """
+    Which of them a partner means is told by what it was sent.
+    """
+    partner = world.partners["leeds"].partner()
+    world._changes["leeds"] = {"aliases": {"MUG": "L-1", "MUG-OLD": "L-1"}, "status": partner.status}
+    world.restarted()
+    world.sync.add_orders([order("A1", MUG=1), order("A2", **{"MUG-OLD": 1})])
+    world.run()
+    for each in ("A1", "A2"):
+        world.partners["leeds"].answer([{"id": each, "status": "SHIPPED", "sku": "L-1", "shipped": 1}])
+    report = world.run()
+    assert report.problems == []
+    assert (world.states("A1"), world.states("A2")) == ({"A1": "shipped"}, {"A2": "shipped"})
 
 
 # ------------------------------------------------------------------ what a partner quotes

@@ -172,9 +172,10 @@ class Story(RuleBasedStateMachine):
         target=orders,
         bought=contents,
         at=st.sampled_from([("write", "after"), ("rename", "before"), ("rename", "after")]),
+        then=st.sampled_from(["nothing", "collect", "hold", "cancel", "move", "amend"]),
     )
-    def killed_while_sending(self, bought, at):
-        """Rare by chance, and the time at which whatever is done next matters most."""
+    def killed_while_sending(self, bought, at, then):
+        """Rare by chance, and what is done right after matters most."""
         server = self.world.partners["leeds"].server
         server.down = False
         order_id = self.add(bought)
@@ -182,12 +183,23 @@ class Story(RuleBasedStateMachine):
         server.fail(call, 1, when=when, error=Killed())
         self.run_once()
         server._switches.clear()
+        acts = {
+            "collect": lambda: self.collect("leeds"),
+            "hold": lambda: self.hold(order_id),
+            "cancel": lambda: self.cancel(order_id),
+            "move": lambda: self.move(order_id, "corby", "leeds burnt down"),
+            "amend": lambda: self.amend(order_id, {"MUG": 2}),
+        }
+        if then in acts:
+            acts[then]()
+            self.run_once()
         return order_id
 
     def run_once(self):
         before = {view.fulfilment_id: (order, view) for order, view in self.views()}
         try:
-            self.world.run()
+            report = self.world.run()
+            assert "plugin.invalid" not in [failure.code for _, failure in report.failures], report.failures
         except Killed:
             self.world.clock.advance(hours=1)
             self.world.restarted()

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from fcflow.allocation import STRATEGIES, Placement, Routing, route
 from fcflow.audit import AuditType
+from fcflow.errors import AllocationError
 from fcflow.lifecycle import fold, next_fulfilment_id
 from fcflow.model import (
     Decision,
@@ -20,7 +21,7 @@ from fcflow.model import (
     OrderState,
     View,
 )
-from fcflow.phases.context import Context, Writing
+from fcflow.phases.context import Context, Writing, describe
 from fcflow.phases.state import settle
 from fcflow.phases.stock_view import stock_view
 from fcflow.reports import AllocationReport
@@ -72,7 +73,11 @@ def _allocate_one(
     if unready is not None:
         _keep(order, unready, None, writing, report)
         return
-    routing = routing_of(context, order, view, writing.now)
+    try:
+        routing = routing_of(context, order, view, writing.now)
+    except AllocationError as error:
+        _keep(order, f"cannot be allocated: {describe(error)}", None, writing, report)
+        return
     _apply(context, order, routing, view, writing, report)
 
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.errors import FcflowError
+from fcflow.errors import FcflowError, PluginError
 from fcflow.formats import Layout
 from fcflow.lifecycle import Fact
 from fcflow.model import Feed, FulfilmentState, Location, Partner, Shipment
@@ -195,13 +195,22 @@ class Context:
 
     @contextmanager
     def guarded(self, report: RunReport, partner: Partner, phase: str) -> Iterator[None]:
-        """One partner's failure is written into the report and stops nobody else."""
+        """
+        One partner's failure is written into the report and stops nobody else.
+
+        That holds for what a plugin or a host's callback raises too; its traceback goes to the log, and its text stays
+        out of the report, as nobody has looked whether a secret shows in it.
+        """
         try:
             yield
         except FcflowError as error:
             text = describe(error)
             LOG.warning("%s: %s failed: %s", partner.code, phase, text, extra={"reported": True})
             report.partner(partner.code).failures.append(PhaseFailure(phase, error.code, text))
+        except Exception as error:
+            LOG.exception("%s: %s failed", partner.code, phase)
+            text = f"unexpected {type(error).__name__}, see the log"
+            report.partner(partner.code).failures.append(PhaseFailure(phase, PluginError.code, text))
 
 
 def describe(error: BaseException) -> str:

@@ -61,7 +61,9 @@ class _Batch:
         self.orders: dict[str, OrderView] = {}
         self.home: dict[str, str] = {}
         self.facts: dict[str, list[Fact]] = {}
-        self.ours = {theirs: sku for sku, theirs in partner.aliases.items()}
+        self.ours: dict[str, list[str]] = defaultdict(list)
+        for sku, theirs in partner.aliases.items():
+            self.ours[theirs].append(sku)
 
     def apply(self, records: Sequence[Record]) -> list[Problem]:
         updates = [self._named(record) for record in records]
@@ -71,19 +73,21 @@ class _Batch:
         return self.problems
 
     def _named(self, record: Record) -> StatusUpdate:
-        """The message with the partner, our word for its status, and our SKUs."""
+        """The message with the partner and our word for its status."""
         said: StatusUpdate = record.value
         status = said.status or resolve_status(said.raw_status, self.partner.status_words)
-        lines = tuple(self._our_line(line) for line in said.lines)
-        parcels = tuple(
-            evolve(each, lines=tuple(self._our_line(line) for line in each.lines)) for each in said.shipments
-        )
-        return evolve(said, partner=self.partner.code, status=status, lines=lines, shipments=parcels)
+        return evolve(said, partner=self.partner.code, status=status)
 
-    def _our_line(self, line: StatusLine) -> StatusLine:
-        if line.sku is None or line.sku not in self.ours:
-            return line
-        return evolve(line, sku=self.ours[line.sku])
+    def _in_our_skus(self, said: StatusUpdate, view: FulfilmentView) -> StatusUpdate:
+        """The message with our SKUs; where a code of theirs stands for several, the one that was sent is meant."""
+        skus = {line.sku for line in view.lines}
+
+        def ours(line: StatusLine) -> StatusLine:
+            meant = self.ours.get(line.sku or "", [])
+            return evolve(line, sku=next((each for each in meant if each in skus), meant[0])) if meant else line
+
+        parcels = tuple(evolve(each, lines=tuple(ours(line) for line in each.lines)) for each in said.shipments)
+        return evolve(said, lines=tuple(ours(line) for line in said.lines), shipments=parcels)
 
     # ---------------------------------------------------------------- whose it is
 
@@ -163,6 +167,7 @@ class _Batch:
         self.problems.append(Problem(line=record.line, field=field, found=found, expected=expected, raw=record.raw))
 
     def _apply(self, record: Record, update: StatusUpdate, view: FulfilmentView) -> None:
+        update = self._in_our_skus(update, view)
         facts, messages = facts_of(update, view.fulfilment)
         for message in messages:
             self.problems.append(Problem(line=record.line, message=f"{view.fulfilment_id}: {message}", raw=record.raw))
