@@ -8,7 +8,7 @@ from attrs import evolve
 
 from fcflow import hookimpl
 from fcflow.errors import FcflowError, LifecycleError, OrderError
-from fcflow.model import Location
+from fcflow.model import Location, StockPolicy
 from fcflow.plugins import plugin_manager
 from fcflow.rules import load_rules
 from fcflow.synchronizer import Synchronizer, run_partner
@@ -526,3 +526,27 @@ def test_check_says_which_extra_a_way_in_is_missing(monkeypatch, tmp_path):
         [found] = sync.check()
         assert (found.level, found.code) == ("error", "extra.missing")
         assert "pip install 'fcflow[sftp]'" in found.message
+
+
+def test_shipments_are_kept_only_until_a_picture_knows_them():
+    """
+    A level follows shipments that its picture cannot know; the next picture of the same SKU forgets them, no other.
+    """
+    policy = StockPolicy(shipping_deducts=True, picture_falls="shipped")
+    with World("leeds", policies={"leeds": policy}) as world:
+        world.partners["leeds"].stock({"MUG": 5, "CUP": 5})
+        world.sync.add_orders([order("A1", MUG=2), order("A2", CUP=1)])
+        world.run()
+        world.partners["leeds"].say("SHIPPED", "A1", "A2")
+        world.run()
+
+        def seen():
+            with world.sync.store.reading() as tx:
+                moved = sorted((each.sku, each.units) for each in tx.movements())
+            return moved, {summary.sku: summary.allocatable for summary in world.sync.stock()}
+
+        assert seen() == ([("CUP", 1), ("MUG", 2)], {"CUP": 4, "MUG": 3})
+        world.clock.advance(minutes=1)
+        world.partners["leeds"].stock({"MUG": 3})
+        world.run()
+        assert seen() == ([("CUP", 1)], {"CUP": 4, "MUG": 3})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ _CALLS: dict[str, Callable[[Transaction], Any]] = {
     "excluded": lambda tx: tx.excluded(["A1"]),
     "orders_at": lambda tx: tx.orders_at("leeds", NOON),
     "facts": lambda tx: tx.facts(["A1"]),
-    "shipped_since": lambda tx: tx.shipped_since(NOON - timedelta(days=1)),
+    "movements": lambda tx: tx.movements(),
     "add_facts": lambda tx: tx.add_facts([Fact(fulfilment_id="A1", kind="in_work")], actor="x", received_at=NOON),
     "add_shipments": lambda tx: tx.add_shipments([Shipment(fulfilment_id="A1")], NOON),
     "deliveries by state": lambda tx: tx.deliveries(partner="leeds", states=[OutboxState.PENDING]),
@@ -64,8 +63,9 @@ _CALLS: dict[str, Callable[[Transaction], Any]] = {
 }
 
 
-# Indexes that hold few rows by their condition, and pages: read in the order asked for until the limit ends it.
-_FEW = ("order_person", "fulfilment_parked", "fulfilment_problem")
+# Indexes that hold few rows, by their condition or since each new picture of stock takes rows out; and pages: read in
+# the order asked for until the limit ends it.
+_FEW = ("order_person", "fulfilment_parked", "fulfilment_problem", "movement_sku")
 _PAGES = {
     "order_ids, a page": "order_added",
     "deliveries, the latest": "outbox_latest",

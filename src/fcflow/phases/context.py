@@ -21,6 +21,7 @@ from fcflow.model import Feed, FulfilmentState, Location, Partner, Shipment
 from fcflow.plugins import Plugins, endpoint_of, open_transport
 from fcflow.reports import PhaseFailure, Progress, RunReport
 from fcflow.rules import Condition, RuleSet
+from fcflow.stock import Shipped
 from fcflow.store import FulfilmentView, Lease, Store, StoredOrder, Transaction
 from fcflow.transports import Transport
 
@@ -50,6 +51,7 @@ class Writing:
         self._changed: dict[str, FulfilmentView] = {}
         self._facts: dict[str, list[Fact]] = defaultdict(list)
         self._parcels: list[Shipment] = []
+        self._movements: list[Shipped] = []
         self._taken: dict[str, bool] = {}
 
     def put_order(self, stored: StoredOrder) -> None:
@@ -83,6 +85,10 @@ class Writing:
         """Keep parcels."""
         self._parcels += parcels
 
+    def put_movements(self, movements: Iterable[Shipped]) -> None:
+        """Keep units that left, until the pictures of the stock know of them."""
+        self._movements += movements
+
     def flush(self) -> None:
         """Write what was put here until now."""
         self.tx.insert_fulfilments(self._new.values())
@@ -91,7 +97,8 @@ class Writing:
         for actor, facts in self._facts.items():
             self.tx.add_facts(facts, actor=actor, received_at=self.now)
         self.tx.add_shipments(self._parcels, self.now)
-        for kept in (self._new, self._changed, self._orders, self._facts, self._parcels):
+        self.tx.add_movements(self._movements)
+        for kept in (self._new, self._changed, self._orders, self._facts, self._parcels, self._movements):
             kept.clear()
 
     def note(

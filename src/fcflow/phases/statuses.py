@@ -7,7 +7,8 @@ A partner's word touches only what was given to that partner. Nothing a partner 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from attrs import evolve
 
@@ -31,6 +32,7 @@ from fcflow.phases.receive import Apply
 from fcflow.phases.state import order_state, settle
 from fcflow.reports import PartnerReport
 from fcflow.status import resolve_status
+from fcflow.stock import Shipped
 from fcflow.store import FulfilmentView, OrderView, OutboxRow, OutboxState
 
 __all__ = ["apply_statuses", "record_facts"]
@@ -237,6 +239,9 @@ def record_facts(
     changed = _advanced(view, progress, writing, actor)
     changed = evolve(changed, shipments=(*view.shipments, *new_parcels))
     writing.put_fulfilments([changed])
+    place = context.locations.get(view.location)
+    if place is not None and place.stock.tracked:
+        writing.put_movements(_left_now(view, changed, fresh, writing.now))
     if actor == view.partner and view.state in _NOT_KNOWN and changed.state not in _NOT_KNOWN:
         _prove_delivery(changed, writing)
     order = order.replacing(changed)
@@ -268,6 +273,19 @@ def _advanced(view: FulfilmentView, progress: Progress, writing: Writing, actor:
             AuditType.STATE_CHANGED, f"{before} -> {after}", fulfilment=changed, actor=actor, before=before, after=after
         )
     return changed
+
+
+def _left_now(before: FulfilmentView, after: FulfilmentView, facts: Sequence[Fact], now: datetime) -> Iterator[Shipped]:
+    """The units that new facts say have left; at the partner's instant, or where it tells none at ours."""
+    at = max((fact.at for fact in facts if fact.at is not None and fact.kind == "shipped"), default=now)
+    known = {line.line_id: line.shipped for line in before.progress.lines}
+    skus = {line.line_id: line.sku for line in after.lines}
+    for line in after.progress.lines:
+        more = line.shipped - known.get(line.line_id, 0)
+        if more > 0:
+            yield Shipped(
+                location=after.location, sku=skus[line.line_id], units=more, at=min(at, now), sent_at=after.sent_at
+            )
 
 
 def _overclaims(order: OrderView, view: FulfilmentView, progress: Progress) -> bool:

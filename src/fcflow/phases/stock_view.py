@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from fcflow.allocation import day_began
-from fcflow.lifecycle import Fact, fold, is_final
+from fcflow.lifecycle import is_final
 from fcflow.model import OrderState
 from fcflow.phases.context import ACTIVE, Context
-from fcflow.stock import Demand, Picture, Shipped, StockView
+from fcflow.stock import Demand, StockView
 from fcflow.store import FulfilmentView, Transaction
 
 __all__ = ["stock_view"]
@@ -21,12 +21,11 @@ def stock_view(
     context: Context, tx: Transaction, now: datetime, *, excluded: Mapping[str, frozenset[str]] | None = None
 ) -> StockView:
     """Pictures with every unit of ours laid over them, capacity used, and who must not have which order."""
-    pictures = tx.pictures()
     return StockView(
         context.locations,
-        pictures,
+        tx.pictures(),
         [*_demands_placed(tx), *_demands_waiting(tx)],
-        _shipped(tx, pictures),
+        tx.movements(),
         now=now,
         orders_today={
             code: tx.orders_at(code, day_began(place.calendar, now))
@@ -61,24 +60,3 @@ def _demands_waiting(tx: Transaction) -> list[Demand]:
         skus = {line.line_id: line.sku for line in order.order.lines}
         found += [Demand(location=None, sku=skus[i], units=units) for i, units in order.unplaced.items()]
     return found
-
-
-def _shipped(tx: Transaction, pictures: list[Picture]) -> list[Shipped]:
-    """Units that left after the oldest picture; older ones no picture can have missed."""
-    if not pictures:
-        return []
-    oldest = min(picture.as_of for picture in pictures)
-    return [each for view, dated in tx.shipped_since(oldest) for each in _parcels(view, dated)]
-
-
-def _parcels(view: FulfilmentView, dated: Sequence[tuple[datetime, Fact]]) -> Iterator[Shipped]:
-    """What each word about a parcel added to the units shipped, at its own instant."""
-    skus = {line.line_id: line.sku for line in view.lines}
-    before = dict.fromkeys(skus, 0)
-    for at in sorted({each for each, _ in dated}):
-        for line in fold(view.fulfilment, [fact for each, fact in dated if each <= at]).lines:
-            more = line.shipped - before[line.line_id]
-            if more > 0:
-                sku = skus[line.line_id]
-                yield Shipped(location=view.location, sku=sku, units=more, at=at, sent_at=view.sent_at)
-            before[line.line_id] = line.shipped

@@ -323,6 +323,21 @@ def _stock(metadata: MetaData) -> None:
     )
 
 
+def _movement(metadata: MetaData) -> None:
+    Table(
+        "fcflow_movement",
+        metadata,
+        Column("movement_id", _serial(), primary_key=True, autoincrement=True),
+        _tenant(),
+        Column("location", Code, nullable=False),
+        Column("sku", Prose, nullable=False),
+        Column("units", BigInteger, nullable=False),
+        Column("at", Instant, nullable=False),
+        Column("sent_at", Instant),
+        Index("ix_fcflow_movement_sku", "namespace", "location", "sku"),
+    )
+
+
 def _audit(metadata: MetaData) -> None:
     Table(
         "fcflow_audit",
@@ -399,6 +414,7 @@ _TABLES = (
     _problem,
     _look,
     _stock,
+    _movement,
     _audit,
     _consumer,
     _lease,

@@ -26,7 +26,7 @@ from fcflow.model import (
     Problem,
     Shipment,
 )
-from fcflow.stock import Picture
+from fcflow.stock import Picture, Shipped
 from fcflow.store.engines import translated
 from fcflow.store.values import FulfilmentView, OrderView, OutboxRow, Sighting, StoredOrder
 
@@ -305,22 +305,6 @@ class Transaction:
                 found[row.fulfilment_id].append(_fact(row))
         return found
 
-    def shipped_since(self, since: datetime) -> list[tuple[FulfilmentView, list[tuple[datetime, Fact]]]]:
-        """
-        Fulfilment orders of which we heard after *since* that something was shipped.
-
-        Each with every fact known of it and the instant of the fact: the partner's, or when it reached us.
-        """
-        fact = self._tables["fact"]
-        of_shipping = fact.c.kind.in_(("shipped", "delivered")) & (fact.c.received_at > since)
-        query = sa.select(fact.c.fulfilment_id).where(self._own(fact), of_shipping)
-        ids = sorted({row[0] for row in self._rows(query)})
-        dated: dict[str, list[tuple[datetime, Fact]]] = defaultdict(list)
-        for chunk in _chunks(ids):
-            for row in self._rows(sa.select(fact).where(self._own(fact), fact.c.fulfilment_id.in_(chunk))):
-                dated[row.fulfilment_id].append((row.at or row.received_at, _fact(row)))
-        return [(view, dated[view.fulfilment_id]) for view in self.fulfilments(ids=ids)]
-
     def add_facts(self, facts: Iterable[Fact], *, actor: str, received_at: datetime) -> list[Fact]:
         """Keep facts; returns those that are new."""
         by_digest = {content_hash(fact): fact for fact in facts}
@@ -488,8 +472,25 @@ class Transaction:
         return [_picture(row) for row in self._rows(query.order_by(table.c.sku, table.c.location))]
 
     def put_pictures(self, pictures: Iterable[Picture]) -> None:
-        """Replace what was known of each (location, SKU)."""
+        """Replace what was known of each (location, SKU); shipments that the new pictures know are forgotten."""
         self._put("stock", ["location", "sku"], [_picture_row(picture) for picture in pictures])
+        moved, stock = self._tables["movement"], self._tables["stock"]
+        same = (stock.c.namespace == moved.c.namespace) & (stock.c.location == moved.c.location)
+        known = (moved.c.at <= stock.c.as_of) & (moved.c.sent_at.is_(None) | (moved.c.sent_at < stock.c.as_of))
+        seen = sa.exists().where(same, stock.c.sku == moved.c.sku, known)
+        self._execute(moved.delete().where(self._own(moved), seen))
+
+    def add_movements(self, movements: Iterable[Shipped]) -> None:
+        """Keep shipments until the pictures of their stock know them."""
+        names = ("location", "sku", "units", "at", "sent_at")
+        self._insert("movement", [{name: getattr(each, name) for name in names} for each in movements])
+
+    def movements(self) -> list[Shipped]:
+        """Shipments that no picture can know yet."""
+        table = self._tables["movement"]
+        columns = [table.c[name] for name in ("location", "sku", "units", "at", "sent_at")]
+        query = sa.select(*columns).where(self._own(table)).order_by(table.c.movement_id)
+        return [Shipped(**row._mapping) for row in self._rows(query)]
 
     # ---------------------------------------------------------------- audit trail
 

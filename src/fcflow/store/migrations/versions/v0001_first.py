@@ -32,6 +32,7 @@ def upgrade() -> None:
     _outbox(schema)
     _sighting(schema)
     _stock(schema)
+    _movement(schema)
     _fulfilment(schema)
     _problem(schema)
     _fact(schema)
@@ -242,6 +243,22 @@ def _stock(schema: str | None) -> None:
         schema=schema,
     )
     _index(schema, "fcflow_stock", "ix_fcflow_stock_sku", "namespace", "sku", "location")
+
+
+def _movement(schema: str | None) -> None:
+    op.create_table(
+        "fcflow_movement",
+        _filled("movement_id", _SERIAL),
+        _filled("namespace", _TEXT),
+        _filled("location", _TEXT),
+        _filled("sku", _TEXT),
+        _filled("units", _BIG),
+        _filled("at", _INSTANT),
+        _maybe("sent_at", _INSTANT),
+        sa.PrimaryKeyConstraint("movement_id"),
+        schema=schema,
+    )
+    _index(schema, "fcflow_movement", "ix_fcflow_movement_sku", "namespace", "location", "sku")
 
 
 def _fulfilment(schema: str | None) -> None:
