@@ -1,5 +1,6 @@
 """Stories of orders that go an uncommon way: split, stopped half way, taken back, answered late, configured away."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -710,3 +711,68 @@ def test_nothing_is_published_before_the_store_says_so(world, monkeypatch):
     assert len(marks) == 2
     assert arrived(world, "leeds") == []
     assert world.states("A1") == {"A1": "unclear"}
+
+
+def test_a_store_that_is_busy_right_after_a_delivery_does_not_make_it_unclear(world, monkeypatch):
+    """
+    The partner has it, and the store hears of it as soon as it can.
+    """
+    world.sync.add_orders([order("A1", MUG=1)])
+    tried = []
+
+    def busy_once(self, minted, receipt, real=_Sender._sent):
+        tried.append(minted)
+        if len(tried) == 1:
+            raise StoreBusyError("another writer")
+        real(self, minted, receipt)
+
+    monkeypatch.setattr(_Sender, "_sent", busy_once)
+    assert world.run().ok
+    assert world.states("A1") == {"A1": "sent"}
+
+
+def test_what_waits_says_why_while_an_interrupted_delivery_cannot_go_on(world):
+    """
+    The partner is away when the delivery of before is to be finished; nothing else is tried, and it shows.
+    """
+    world.sync.add_orders([order("A1", MUG=1)])
+    killed(world)
+    world.sync.add_orders([order("A2", MUG=1)])
+    for nth in (1, 2, 3):
+        world.partners["leeds"].server.fail("write", nth, error=TransportUnavailableError("away"))
+    world.run()
+    [view] = world.sync.order("A2").fulfilments
+    assert (view.state, view.label_error) == ("ready", "not tried: away")
+    world.run()
+    assert sorted(arrived(world, "leeds")) == ["A1", "A2"]
+
+
+class _NoSizes:
+    """A server that tells times and no sizes."""
+
+    def __init__(self, real):
+        self._real = real
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def list(self, feed, query):
+        for offer in self._real.list(feed, query):
+            token = {**json.loads(offer.token), "size": None}
+            yield evolve(offer, size=None, token=json.dumps(token))
+
+
+def test_a_file_that_is_left_is_taken_once_where_the_server_tells_no_sizes(world):
+    """
+    Its time is enough to know it again.
+    """
+    feed = evolve(world.partners["leeds"].partner().status, after="leave")
+    world._changes["leeds"] = {"status": feed}
+    world.restarted()
+    real = world.sync._context.open
+    world.sync._context = evolve(world.sync._context, open_way=lambda p, name: _NoSizes(real(p, name)))
+    world.sync.add_orders([order("A1", MUG=1)])
+    world.run()
+    world.partners["leeds"].say("ACCEPTED", "A1")
+    assert world.run().partners["leeds"].files_received == 1
+    assert world.run().partners["leeds"].files_received == 0

@@ -195,6 +195,19 @@ class Story(RuleBasedStateMachine):
             self.run_once()
         return order_id
 
+    @rule(target=orders, bought=contents, word=st.sampled_from(["SHIPPED", "PART SHIPPED", "CANCELLED"]))
+    def answered_late(self, bought, word):
+        """Taken away from one partner, given to another, and then the first one speaks."""
+        for place in PLACES:
+            self.world.partners[place].server.down = False
+        order_id = self.add(bought)
+        self.run_once()
+        self.move(order_id, "corby", "leeds burnt down")
+        self.run_once()
+        self.world.partners["leeds"].say(word, order_id)
+        self.run_once()
+        return order_id
+
     def run_once(self):
         before = {view.fulfilment_id: (order, view) for order, view in self.views()}
         try:
@@ -324,7 +337,7 @@ def test_whatever_happens_every_unit_is_accounted_for(kind):
     run_state_machine_as_test(
         kind,
         settings=settings(
-            max_examples=10,
+            max_examples=8,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

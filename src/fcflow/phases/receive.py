@@ -119,8 +119,8 @@ class _Intake:
             return None
         with self.context.store.reading() as tx:
             known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=offer.name, limit=1)
-        same = [s for s in known if (s.size, s.modified_at, s.etag) == (offer.size, offer.modified_at, offer.etag)]
-        return same[0] if same else None
+        same = [s for s in known if (s.modified_at, s.etag) == (offer.modified_at, offer.etag)]
+        return next((s for s in same if offer.size in (None, s.size)), None)
 
     def _fetch(self, transport: Transport, offer: Offer) -> _Taken:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:

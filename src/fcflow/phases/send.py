@@ -136,13 +136,20 @@ class _Sender:
             self._put_off(waiting, error)
             raise
         try:
-            for row in left:
-                self._finish(transport, row)
+            self._finish_all(transport, left, waiting)
             self._send_all(transport, [*waiting, *self.freed])
         except _Stop:
             pass
         finally:
             transport.close()
+
+    def _finish_all(self, transport: Transport, left: Sequence[OutboxRow], waiting: Sequence[str]) -> None:
+        for row in left:
+            try:
+                self._finish(transport, row)
+            except _Stop as stop:
+                self._put_off([*waiting, *self.freed], stop.__cause__ or stop)
+                raise
 
     # ---------------------------------------------------------------- what is new
 
@@ -273,7 +280,8 @@ class _Sender:
             self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
             raise _Stop from error
         else:
-            self._sent(minted, receipt)
+            # The partner has it: a store that is busy for a moment must not make that unclear.
+            attempt(lambda: self._sent(minted, receipt), self.partner.limits)
         return True
 
     def _look(self, transport: Transport, minted: _Minted, error: FcflowError, last: bool) -> bool:
