@@ -776,3 +776,36 @@ def test_a_file_that_is_left_is_taken_once_where_the_server_tells_no_sizes(world
     world.partners["leeds"].say("ACCEPTED", "A1")
     assert world.run().partners["leeds"].files_received == 1
     assert world.run().partners["leeds"].files_received == 0
+
+
+def test_an_error_that_a_person_took_note_of_awaits_nobody_until_it_is_said_anew():
+    """
+    Released, the partner's error text is gone; an acceptance does not bring it back, the same error said again does.
+    """
+    with World("leeds") as world:
+        world.sync.add_orders([order("A1", MUG=1)])
+        world.run()
+        world.partners["leeds"].say("ERROR", "A1", error="address unknown")
+        world.run()
+        assert "address unknown" in world.sync.order("A1").needs_person
+        assert world.sync.release(["A1"]).ok
+        assert world.sync.order("A1").needs_person is None
+        world.partners["leeds"].say("ACCEPTED", "A1")
+        world.run()
+        assert world.sync.order("A1").needs_person is None
+        world.partners["leeds"].say("ERROR", "A1", error="address still unknown")
+        world.run()
+        assert "address still unknown" in world.sync.order("A1").needs_person
+
+
+def test_a_parcel_said_again_is_the_same_parcel():
+    """
+    The same tracking number in two files is one parcel.
+    """
+    with World("leeds") as world:
+        world.sync.add_orders([order("A1", MUG=1)])
+        world.run()
+        for service in ("DPD", "DPD"):
+            world.partners["leeds"].say("SHIPPED", "A1", tracking="T1", service=service)
+            world.run()
+        assert len(world.sync.order("A1").fulfilments[0].shipments) == 1

@@ -312,8 +312,8 @@ class Loader:
     def _check_codes(self, rules: RuleSet, name: str | None) -> None:
         for code in sorted(set(rules.location_codes) - set(self.places)):
             close = nearest(code, self.places) or _listed(list(self.places)) or "a location"
-            fault = Fault("unknown location", path=f"{name}: $" if name else "$.rules", found=code, expected=close)
-            self._foreign.append(fault)
+            path = (f"{name}: $" if name else "$.rules") + _first_naming(rules, code)
+            self._foreign.append(Fault("unknown location", path=path, found=code, expected=close))
 
     def _ready(self) -> None:
         ready = self.document.get("ready")
@@ -387,3 +387,11 @@ def _parts(text: str) -> Path:
     """
     found = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]", text)
     return tuple(int(number) if number else name or quoted for name, number, quoted in found)
+
+
+def _first_naming(rules: RuleSet, code: str) -> str:
+    """The place of the first rule that names a location as a target; empty where only a condition does."""
+    for index, rule in enumerate(rules.rules):
+        if rule.decision is not None and code in rule.decision.locations:
+            return f".rules[{index}]"
+    return ""

@@ -148,17 +148,23 @@ def release(context: Context, order_ids: Iterable[str], *, actor: str, connectio
     """
     Lift what holds orders back: a hold, a hand-made move, parked deliveries, a question to a person.
 
+    An error text of the partner is taken note of by it, and awaits nobody until the partner says it anew.
+
     An amendment that waits for a partner is given up: what the partner works by stays the order.
     """
     return _each(context, order_ids, actor, connection, _release)
 
 
+def _current(view: OrderView, fulfilment: FulfilmentView) -> FulfilmentView:
+    return next(each for each in view.fulfilments if each.fulfilment_id == fulfilment.fulfilment_id)
+
+
 def _release(writing: Writing, order_id: str) -> None:
     view = _going_on(writing, order_id)
     stored = view.stored
-    parked = [each for each in view.fulfilments if each.parked]
-    if not (stored.held_reason or stored.pinned or stored.needs_person or parked):
-        raise LifecycleError(f"order {order_id} is neither held nor pinned nor parked")
+    waiting = [each for each in view.fulfilments if each.parked or each.problem]
+    if not (stored.held_reason or stored.pinned or stored.needs_person or waiting):
+        raise LifecycleError(f"order {order_id} is neither held nor pinned nor parked, and awaits nobody")
     given_up = None if stored.amendment is None else differences(stored.order, stored.amendment)
     held_by_rule = stored.held_reason is not None and stored.held_reason == stored.reason
     lifted = (stored.rule_id or OTHERWISE,) if held_by_rule else ()
@@ -178,10 +184,11 @@ def _release(writing: Writing, order_id: str) -> None:
         updated_at=writing.now,
     )
     writing.put_order(stored)
-    again = [evolve(each, parked=None, attempts=0, updated_at=writing.now) for each in view.fulfilments if each.parked]
-    writing.put_fulfilments(again)
-    for each in again:
-        view = view.replacing(each)
+    for each in waiting:
+        view = view.replacing(
+            evolve(_current(view, each), parked=None, problem=None, attempts=0, updated_at=writing.now)
+        )
+    writing.put_fulfilments(view.fulfilments)
     writing.note(AuditType.RELEASED, order_id=order_id, lifted=list(lifted) or None, given_up=given_up)
     settle(evolve(view, stored=stored), writing)
 

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from fcflow.audit import AuditType
 from fcflow.errors import LifecycleError
-from fcflow.lifecycle import Fact, Progress, advance, facts_of, fold, is_final
+from fcflow.lifecycle import Fact, Progress, advance, facts_of, fold, is_final, parcel_identity
 from fcflow.model import (
     Feed,
     FulfilmentState,
@@ -173,7 +173,10 @@ class _Batch:
         facts, messages = facts_of(update, view.fulfilment)
         for message in messages:
             self.problems.append(Problem(line=record.line, message=f"{view.fulfilment_id}: {message}", raw=record.raw))
-        parcels = [evolve(each, fulfilment_id=view.fulfilment_id) for each in update.shipments]
+        parcels = [
+            evolve(each, fulfilment_id=view.fulfilment_id, shipped_at=each.shipped_at or update.at)
+            for each in update.shipments
+        ]
         order = self.orders[view.order_id]
         known = self.facts.setdefault(view.fulfilment_id, [])
         order, view = record_facts(
@@ -224,7 +227,7 @@ def record_facts(
         The order and the fulfilment order as they are now; both are written.
     """
     fresh = [fact for fact in dict.fromkeys(facts) if fact not in known]
-    new_parcels = [parcel for parcel in dict.fromkeys(parcels) if parcel not in view.shipments]
+    new_parcels = _new_parcels(view, parcels)
     writing.put_facts(fresh, actor)
     writing.put_parcels(new_parcels)
     for parcel in new_parcels:
@@ -236,7 +239,7 @@ def record_facts(
     progress = fold(view.fulfilment, known)
     if _overclaims(order, view, progress):
         return _contradicted(order, view, writing, actor)
-    changed = _advanced(view, progress, writing, actor)
+    changed = _advanced(view, progress, fresh, writing, actor)
     changed = evolve(changed, shipments=(*view.shipments, *new_parcels))
     writing.put_fulfilments([changed])
     place = context.locations.get(view.location)
@@ -251,7 +254,30 @@ def record_facts(
     return settle(order, writing), changed
 
 
-def _advanced(view: FulfilmentView, progress: Progress, writing: Writing, actor: str) -> FulfilmentView:
+def _new_parcels(view: FulfilmentView, parcels: Sequence[Shipment]) -> list[Shipment]:
+    """Those that were not known: a parcel said again, with another instant, is the same parcel."""
+    known = {_parcel_key(each) for each in view.shipments}
+    return [each for key, each in {_parcel_key(each): each for each in parcels}.items() if key not in known]
+
+
+def _parcel_key(parcel: Shipment) -> object:
+    arrived = parcel.delivered_at is not None
+    if parcel.tracking_numbers:
+        return parcel_identity(parcel.tracking_numbers), arrived, parcel.lines
+    return parcel.carrier, parcel.service, arrived, parcel.lines
+
+
+def _open_problem(view: FulfilmentView, progress: Progress, fresh: Sequence[Fact]) -> str | None:
+    """The error text that stands; one that a person took note of comes back only when it is said anew."""
+    if progress.problem is None:
+        return None
+    said_now = [fact.message for fact in fresh if fact.kind == "error"]
+    return said_now[-1] if said_now else view.problem
+
+
+def _advanced(
+    view: FulfilmentView, progress: Progress, fresh: Sequence[Fact], writing: Writing, actor: str
+) -> FulfilmentView:
     state = progress.state or view.state
     try:
         state = advance(view.state, state)
@@ -261,7 +287,7 @@ def _advanced(view: FulfilmentView, progress: Progress, writing: Writing, actor:
         view,
         state=state,
         progress=progress,
-        problem=progress.problem,
+        problem=_open_problem(view, progress, fresh),
         excluded=view.excluded or (bool(progress.released) and view.cancel_requested_at is None),
         parked=None if is_final(state) else view.parked,
         sent_at=view.sent_at or (writing.now if view.partner else None),
