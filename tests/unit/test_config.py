@@ -284,7 +284,7 @@ def test_every_fault_is_reported_at_once() -> None:
         "$.locations.studio.partner",
         "$.stroe",
         next(path for path in found if "linnworks-ordres" in path),
-        "$.rules",
+        "$.rules.rules[0]",
     ]
 
 
