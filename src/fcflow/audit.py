@@ -44,6 +44,7 @@ class AuditType(StrEnum):
     RECORD_PROBLEM = "RECORD_PROBLEM"
     STOCK_RECEIVED = "STOCK_RECEIVED"
     LOCATION_CHANGED = "LOCATION_CHANGED"
+    RULES_LIVE = "RULES_LIVE"
 
 
 @frozen(kw_only=True)

@@ -1,5 +1,6 @@
 """State, outbox, ledger and audit trail, all in one database and changed in one transaction."""
 
+from fcflow.store.rule_sets import RuleSetState, StoredRuleSet
 from fcflow.store.store import Store
 from fcflow.store.transaction import Transaction
 from fcflow.store.values import FulfilmentView, Lease, OrderView, OutboxRow, OutboxState, Sighting, StoredOrder
@@ -10,8 +11,10 @@ __all__ = [
     "OrderView",
     "OutboxRow",
     "OutboxState",
+    "RuleSetState",
     "Sighting",
     "Store",
     "StoredOrder",
+    "StoredRuleSet",
     "Transaction",
 ]

@@ -27,7 +27,7 @@ __all__ = ["Store"]
 _log = logging.getLogger("fcflow")
 
 _INHERITED: list[sa.Pool] = []
-_LEFT_BEHIND = ("fcflow_audit", "fcflow_problem", "fcflow_lease")
+_LEFT_BEHIND = ("fcflow_audit", "fcflow_problem", "fcflow_lease", "fcflow_rule_set")
 
 
 def _now() -> datetime:

@@ -403,6 +403,24 @@ def _location(metadata: MetaData) -> None:
     )
 
 
+def _rule_set(metadata: MetaData) -> None:
+    Table(
+        "fcflow_rule_set",
+        metadata,
+        _key(),
+        Column("hash", Code, primary_key=True),
+        Column("name", Prose, nullable=False),
+        Column("document", Document, nullable=False),
+        Column("state", Code, nullable=False),
+        Column("note", Prose),
+        Column("actor", Prose, nullable=False),
+        Column("added_at", Instant, nullable=False),
+        Column("live_at", Instant),
+        Column("turn", BigInteger),
+        Index("ix_fcflow_rule_set_state", "namespace", "state"),
+    )
+
+
 _TABLES = (
     _order,
     _fulfilment,
@@ -420,6 +438,7 @@ _TABLES = (
     _lease,
     _counter,
     _location,
+    _rule_set,
 )
 
 

@@ -28,6 +28,7 @@ from fcflow.model import (
 )
 from fcflow.stock import Picture, Shipped
 from fcflow.store.engines import translated
+from fcflow.store.rule_sets import RuleSetRows
 from fcflow.store.values import FulfilmentView, OrderView, OutboxRow, Sighting, StoredOrder
 
 __all__ = ["Transaction"]
@@ -50,7 +51,7 @@ def _unsorted(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(column, column).label(column.name)
 
 
-class Transaction:
+class Transaction(RuleSetRows):
     """One transaction's reads and writes; made by `Store.transaction`."""
 
     def __init__(self, connection: Connection, tables: sa.MetaData, namespace: str) -> None:

@@ -30,6 +30,7 @@ def upgrade() -> None:
     _look(schema)
     _order(schema)
     _outbox(schema)
+    _rule_set(schema)
     _sighting(schema)
     _stock(schema)
     _movement(schema)
@@ -197,6 +198,25 @@ def _outbox(schema: str | None) -> None:
     )
     _index(schema, "fcflow_outbox", "ix_fcflow_outbox_latest", "namespace", "outbox_id")
     _index(schema, "fcflow_outbox", "ix_fcflow_outbox_state", "namespace", "partner", "state")
+
+
+def _rule_set(schema: str | None) -> None:
+    op.create_table(
+        "fcflow_rule_set",
+        _filled("namespace", _TEXT),
+        _filled("hash", _TEXT),
+        _filled("name", _TEXT),
+        _filled("document", _TEXT),
+        _filled("state", _TEXT),
+        _maybe("note", _TEXT),
+        _filled("actor", _TEXT),
+        _filled("added_at", _INSTANT),
+        _maybe("live_at", _INSTANT),
+        _maybe("turn", _BIG),
+        sa.PrimaryKeyConstraint("namespace", "hash"),
+        schema=schema,
+    )
+    _index(schema, "fcflow_rule_set", "ix_fcflow_rule_set_state", "namespace", "state")
 
 
 def _sighting(schema: str | None) -> None:
