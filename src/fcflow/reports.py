@@ -109,12 +109,15 @@ class AllocationReport:
         held, backordered: Order id to reason.
 
         kept: Order id to the reason why it stays: kept by a rule, no rule decided, or not ready.
+
+        failure: Why allocation could not be finished; else ``None``.
     """
 
     allocated: dict[str, list[str]] = field(factory=dict)
     held: dict[str, str] = field(factory=dict)
     backordered: dict[str, str] = field(factory=dict)
     kept: dict[str, str] = field(factory=dict)
+    failure: PhaseFailure | None = None
 
     @property
     def count(self) -> int:
@@ -152,8 +155,10 @@ class RunReport:
 
     @property
     def failures(self) -> list[tuple[str, PhaseFailure]]:
-        """Partner and phase failure, for every phase that could not be finished."""
-        return [(code, failure) for code, report in self.partners.items() for failure in report.failures]
+        """Partner (or ``allocation``) and phase failure, for every phase that could not be finished."""
+        own = None if self.allocation is None else self.allocation.failure
+        found = [] if own is None else [("allocation", own)]
+        return found + [(code, failure) for code, report in self.partners.items() for failure in report.failures]
 
     @property
     def ok(self) -> bool:
