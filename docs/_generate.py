@@ -105,6 +105,8 @@ def configuration() -> Iterator[str]:
     yield from _properties(schema, schema)
     store = schema["properties"]["store"]
     yield from ["", "## The store", "", store["description"], "", *_properties(store, schema)]
+    turn = schema["properties"]["priority"]
+    yield from ["", "## Who is served first", "", turn["description"], "", *_properties(turn, schema)]
     for name, title in _ORDER:
         described = schema["$defs"][name]
         yield from ["", f"## {title}", "", described["description"], "", *_properties(described, schema)]

@@ -118,7 +118,8 @@ class Routing:
 
         explanation: One clause per decision that was tried, in order, then its notes.
 
-        locations: Code to what the last decision that could have used it made of it.
+        locations: Every location known or named: code to what the last decision that could have used it made of it, or
+            why none was asked.
     """
 
     order_id: str
@@ -230,8 +231,15 @@ def route(
         ('allocate', 'leeds')
     """
     if not _units(order, lines):
-        return Routing(order_id=order.order_id, decision=None, action="none", reason="there is no unit to place")
-    walk = _Walk(order)
+        reason = "there is no unit to place"
+        return Routing(
+            order_id=order.order_id,
+            decision=None,
+            action="none",
+            reason=reason,
+            locations=dict.fromkeys(view.locations, reason),
+        )
+    walk = _Walk(order, view)
     for decision in rules.decisions(order, view, now):
         if decision.action != "allocate":
             return walk.ended(decision, decision.action, decision.reason)
@@ -245,8 +253,9 @@ def route(
 class _Walk:
     """What was said on the way through the decisions of one order."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, view: View) -> None:
         self.order = order
+        self.view = view
         self.reason = "no rule decided"
         self.said: list[str] = []
         self.locations: dict[str, str] = {}
@@ -274,13 +283,14 @@ class _Walk:
 
     def ended(self, decision: Decision | None, action: str, reason: str | None) -> Routing:
         last = [] if decision is None or decision.action == "allocate" else [f"{_name(decision)}: {action}"]
+        unasked = f"not asked: {last[0]}" if last else self.reason
         return Routing(
             order_id=self.order.order_id,
             decision=decision,
             action=action,
             reason=reason,
             explanation=(*self.said, *last),
-            locations=self.locations,
+            locations=self.locations or dict.fromkeys(self.view.locations, unasked),
         )
 
 

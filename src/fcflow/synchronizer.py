@@ -17,6 +17,7 @@ import pluggy
 from attrs import evolve
 from sqlalchemy.engine import Connection
 
+from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
@@ -34,7 +35,7 @@ from fcflow.phases.statuses import apply_statuses
 from fcflow.phases.stock_levels import apply_stock
 from fcflow.phases.stock_view import stock_view
 from fcflow.plugins import Plugins, collect_plugins, load_plugins
-from fcflow.reports import AddReport, AllocationReport, ChangeReport, Plan, Progress, RunReport
+from fcflow.reports import AddReport, AllocationReport, ChangeReport, PhaseFailure, Plan, Progress, RunReport
 from fcflow.rules import Condition, RuleSet, compile_condition
 from fcflow.stock import StockSummary
 from fcflow.store import OrderView, OutboxRow, Sighting, Store
@@ -87,6 +88,9 @@ class Synchronizer:
 
         ready: Rules run on orders for which this is true; ``None`` asks that they are paid.
 
+        priority: Which order is served first where there is not enough for all; ``None`` goes by the number in the
+            order's property ``priority``, then by the instant of dispatch, then by age.
+
         plugins: A plugin manager, or what was collected from one; ``None`` loads what is installed.
 
         clock: Gives the instant; aware.
@@ -125,6 +129,7 @@ class Synchronizer:
         partners: Iterable[Partner] = (),
         layouts: Mapping[str, Layout] | Callable[[Feed], Layout] | None = None,
         ready: Condition | None = None,
+        priority: Priority | None = None,
         plugins: pluggy.PluginManager | Plugins | None = None,
         clock: Callable[[], datetime] = _now,
         progress: Callable[[Progress], None] | None = None,
@@ -136,6 +141,7 @@ class Synchronizer:
             store=store,
             rules=rules,
             ready=ready or compile_condition(_PAID),
+            priority=priority or Priority(),
             locations={location.code: location for location in locations},
             partners={partner.code: partner for partner in partners},
             layout_of=_layouts(layouts, folder),
@@ -180,6 +186,7 @@ class Synchronizer:
                 partners=config.partners.values(),
                 layouts=config.layout,
                 ready=config.ready_condition(),
+                priority=config.priority,
                 plugins=config.plugins,
                 clock=clock,
                 progress=progress,
@@ -316,6 +323,8 @@ class Synchronizer:
         except StoreBusyError as error:
             context.tell("allocate", None, 0, 0, describe(error))
             return None
+        except FcflowError as error:
+            return AllocationReport(failure=PhaseFailure("allocate", error.code, describe(error)))
 
     @contextmanager
     def _reported(self, context: Context) -> Iterator[RunReport]:

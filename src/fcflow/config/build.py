@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from immutabledict import immutabledict
 
+from fcflow.allocation_many import Priority
 from fcflow.config.aliases import read_aliases
 from fcflow.config.checks import (
     check_aliases,
@@ -89,6 +90,7 @@ class Loader:
             "schema": store.get("schema"),
             "rules": self.base / rules if isinstance(rules, str) else rules,
             "ready": self.document.get("ready"),
+            "priority": Priority(**_without_about(self.section("priority"))),
             "currency": self.document.get("currency"),
             "partners": self.partners,
             "locations": self._in_document_order(),

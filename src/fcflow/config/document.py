@@ -19,6 +19,7 @@ import pluggy
 from attrs import field, frozen
 from immutabledict import immutabledict
 
+from fcflow.allocation_many import Priority
 from fcflow.config.build import Loader
 from fcflow.config.schema import PlacedFaults
 from fcflow.errors import ConfigError, FcflowError
@@ -52,6 +53,8 @@ class Config:
 
         ready: Condition that an order must meet before it is allocated, or ``None`` for the usual one.
 
+        priority: Which order is served first where there is not enough for all.
+
         currency: What rule sets that name no currency compare money in.
 
         base: Relative paths are below it.
@@ -66,6 +69,7 @@ class Config:
     schema: str | None = None
     rules: Path | Mapping[str, Any] | None = None
     ready: Mapping[str, Any] | bool | None = None
+    priority: Priority = field(factory=Priority)
     currency: str | None = None
     partners: immutabledict[str, Partner] = field(converter=immutabledict)
     locations: immutabledict[str, Location] = field(converter=immutabledict)

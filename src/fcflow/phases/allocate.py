@@ -8,6 +8,7 @@ from datetime import datetime
 from attrs import evolve
 
 from fcflow.allocation import STRATEGIES, Placement, Routing, route
+from fcflow.allocation_many import Turn, turn
 from fcflow.audit import AuditType
 from fcflow.errors import AllocationError
 from fcflow.lifecycle import fold, next_fulfilment_id
@@ -27,7 +28,7 @@ from fcflow.phases.stock_view import stock_view
 from fcflow.reports import AllocationReport
 from fcflow.rules import RuleSet
 from fcflow.stock import StockView
-from fcflow.store import FulfilmentView, OrderView
+from fcflow.store import FulfilmentView, OrderView, Transaction
 
 __all__ = ["OTHERWISE", "allocate", "place_at", "routing_of"]
 
@@ -43,7 +44,7 @@ def allocate(context: Context) -> AllocationReport:
     report = AllocationReport()
     with context.store.lease("allocate", ttl_s=context.lease_s, clock=context.clock) as lease:
         with context.store.reading() as tx:
-            candidates = tx.order_ids(states=_CANDIDATES)
+            candidates = _in_turn(context, tx)
             view = stock_view(context, tx, context.clock(), excluded=tx.excluded(candidates))
         for start in range(0, len(candidates), _CHUNK):
             context.tell("allocate", None, start, len(candidates))
@@ -53,6 +54,16 @@ def allocate(context: Context) -> AllocationReport:
                     _allocate_one(context, order, view, writing, report)
         context.tell("allocate", None, len(candidates), len(candidates))
     return report
+
+
+def _in_turn(context: Context, tx: Transaction) -> list[str]:
+    """Who is served first where there is not enough for all; the ids alone, as there may be very many orders."""
+    candidates = tx.order_ids(states=_CANDIDATES)
+    turns: list[Turn] = []
+    for start in range(0, len(candidates), _CHUNK):
+        stored = (view.stored for view in tx.orders(candidates[start : start + _CHUNK]))
+        turns += [turn(each.order, context.priority, added_at=each.added_at) for each in stored]
+    return [order_id for *_, order_id in sorted(turns)]
 
 
 def _allocate_one(

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import field, frozen
 from sqlalchemy.engine import Connection
 
+from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.errors import FcflowError, PluginError
 from fcflow.formats import Layout
@@ -135,6 +136,8 @@ class Context:
     Args:
         ready: Rules run only on orders for which it is true.
 
+        priority: Which of them is served first.
+
         layout_of: The layout of a feed.
 
         in_transaction: The host's callback, called with our connection and the events right before every commit.
@@ -155,6 +158,7 @@ class Context:
     in_transaction: Callable[[Connection, Sequence[AuditEvent]], None] | None = None
     open_way: Callable[[Partner, str], Transport] | None = None
     lease_s: float = 900
+    priority: Priority = field(factory=Priority)
     actor: str = field(default="synchronizer")
 
     def open(self, partner: Partner, connection: str) -> Transport:
