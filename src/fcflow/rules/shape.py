@@ -13,6 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 
+from fcflow.rules.accept import Accepts, acceptor
 from fcflow.rules.faults import Faults, Path, nearest
 
 __all__ = ["check_shape", "check_value", "is_schema", "schema"]
@@ -55,8 +56,19 @@ def _validator(definition: str | None) -> Draft202012Validator:
     return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": whole["$defs"]})
 
 
+@cache
+def _accepts(definition: str | None) -> Accepts:
+    return acceptor(schema(), definition)
+
+
 def check_shape(document: Any, faults: Faults, definition: str | None = None, path: Path = ()) -> None:
-    """Note every place where *document* has not the shape of a rule set, or of one *definition* of its schema."""
+    """
+    Note every place where *document* has not the shape of a rule set, or of one *definition* of its schema.
+
+    What is well-formed is accepted by plain functions; the rest is read again for words.
+    """
+    if _accepts(definition)(document):
+        return
     _note(list(_validator(definition).iter_errors(document)), faults, path)
 
 
