@@ -554,7 +554,7 @@ def test_codes_that_rules_name_must_exist() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{\n  "fcflow": "config/1",\n}', "line 3, column 1"),
+        ('{\n  "fcflow" "config/1"\n}', "line 2, column 12"),
         ('{"fcflow": "config/1", "currency": "GBP", "currency": "EUR"}', "$.currency: stands twice in one object"),
         ('{"fcflow": "config/1", "partners": {"a": {"limits": {"backoff_s": NaN}}}}', "NaN is not a number of JSON"),
         ("[]", "$: expected an object, got 'list'"),
