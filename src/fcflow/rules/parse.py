@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 from immutabledict import immutabledict
 
 from fcflow.model import Decision, Effect
+from fcflow.rules.effective import parse_effective
 from fcflow.rules.faults import Faults, Path, nearest, path_text
 from fcflow.rules.fields import FIELDS, Field, FieldType, find_field
 from fcflow.rules.operators import OPERATORS, Operand, Operator, OperatorType
@@ -66,6 +67,11 @@ class ConditionParser:
         self._extents: dict[str, tuple[int, int]] = {}
         self._open: list[str] = []
         self._zone = self._zone_at(document.get("zone"), ("zone",))
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of the document, for what names none of its own."""
+        return self._zone
 
     def parse_named(self) -> None:
         """Read every named condition, used or not."""
@@ -405,6 +411,7 @@ def _rule(raw: dict[str, Any], path: Path, parser: ConditionParser, faults: Faul
         about=raw.get("about"),
         enabled=raw.get("enabled", True),
         if_unknown=raw.get("if_unknown") == "match",
+        effective=parse_effective(raw.get("effective"), parser.zone, faults, (*path, "effective")),
     )
 
 

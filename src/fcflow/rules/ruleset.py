@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import os
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from attrs import evolve, frozen
 from fcflow.errors import AllocationError, PluginError, RuleError
 from fcflow.model import Decision, Effect, Explanation, Order, OrderLine, RuleVerdict, ShippingLine, View
 from fcflow.rules.compile import Verdict, compile_node
+from fcflow.rules.effective import boundaries, in_force
 from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
 from fcflow.rules.faults import Faults, Path
@@ -297,6 +299,9 @@ class RuleSet:
         self._index = Index(enabled)
         self._needs = Needs.of(rule.when for rule in enabled)
         self._named = Needs.of(rule.when for rule in rules).locations
+        self._boundaries = boundaries(rules)
+        self._standing: dict[int, RuleSet] = {}
+        self._instant: datetime | None = None
 
     # -------------------------------------------------------------- what it is
 
@@ -309,6 +314,11 @@ class RuleSet:
     def hash(self) -> str:
         """SHA-256 of the document's canonical JSON: equal for documents that say the same in another order of keys."""
         return self._hash
+
+    @property
+    def text(self) -> str:
+        """The document's canonical JSON: equal documents have one text; it loads again, and `hash` is its SHA-256."""
+        return canonical(self._document)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -333,8 +343,8 @@ class RuleSet:
 
     @property
     def needs_now(self) -> bool:
-        """Whether an enabled rule asks for the time."""
-        return self._needs.now
+        """Whether an enabled rule asks for the time, or is in force at some time only."""
+        return self._needs.now or bool(self._boundaries)
 
     @property
     def location_codes(self) -> frozenset[str]:
@@ -355,23 +365,66 @@ class RuleSet:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RuleSet):
             return NotImplemented
-        return self._hash == other._hash and self._operators == other._operators
+        mine, theirs = ((each._hash, each._operators, each._instant) for each in (self, other))
+        return mine == theirs
 
     def __hash__(self) -> int:
         return hash(self._hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt_rules, (self._document, self._operators)
+        return _rebuilt_rules, (self._document, self._operators, self._instant)
 
     # -------------------------------------------------------------- what it decides
 
-    def decide(self, order: Order, *, view: View | None = None, now: datetime | None = None) -> Decision:
+    def in_force(self, at: datetime) -> RuleSet:
+        """
+        The rule set as it stands at an instant: rules that are not in force then match nothing.
+
+        Args:
+            at: Aware.
+
+        Raises:
+            AllocationError: *at* has no zone.
+        """
+        if at.tzinfo is None:
+            raise AllocationError(f"as_of: expected an instant with a time zone, got {at.isoformat()}")
+        if not self._boundaries:
+            return self
+        epoch = bisect_right(self._boundaries, at)
+        if epoch not in self._standing:
+            made = RuleSet(self._document, in_force(self._rules, at), self._otherwise, self._operators)
+            made._instant = at if epoch == 0 else self._boundaries[epoch - 1]
+            self._standing[epoch] = made
+        return self._standing[epoch]
+
+    def _dated(self, order: Order, now: datetime | None, as_of: datetime | None) -> tuple[RuleSet, datetime | None]:
+        """The rules in force for *order*, and the instant of the decision."""
+        now = now or as_of
+        if now is None and self._boundaries:
+            said = "a rule is in force at some time only, expected now= or as_of=, got None"
+            raise AllocationError(f"order {order.order_id}: {said}")
+        return (self if now is None else self.in_force(as_of or now)), now
+
+    def decide(
+        self,
+        order: Order,
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
+    ) -> Decision:
         """
         What the first rule that decides says, with the effects of every rule that matched up to there.
+
+        Args:
+            as_of: The instant by whose rules it is decided; ``None`` is *now*.
 
         Raises:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
+        if self._boundaries or as_of is not None:
+            rules, now = self._dated(order, now, as_of)
+            return next(rules._walk(rules._needs.facts(order, view, now)))
         return next(self._walk(self._needs.facts(order, view, now)))
 
     def decisions(
@@ -380,6 +433,7 @@ class RuleSet:
         view: View | None = None,
         now: datetime | None = None,
         *,
+        as_of: datetime | None = None,
         lifted: Collection[str] = (),
     ) -> Iterator[Decision]:
         """
@@ -389,12 +443,15 @@ class RuleSet:
         rule over, and that rule's own effects fall away.
 
         Args:
+            as_of: The instant by whose rules it is decided; ``None`` is *now*.
+
             lifted: Rules whose hold a person lifted from this order: they hold it no more, their effects stay.
 
         Raises:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
-        return self._walk(self._needs.facts(order, view, now), lifted)
+        rules, now = self._dated(order, now, as_of)
+        return rules._walk(rules._needs.facts(order, view, now), lifted)
 
     def decide_many(
         self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
@@ -416,15 +473,29 @@ class RuleSet:
 
     # -------------------------------------------------------------- why
 
-    def explain(self, order: Order, *, view: View | None = None, now: datetime | None = None) -> Explanation:
+    def explain(
+        self,
+        order: Order,
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
+    ) -> Explanation:
         """
         The first decision, and every rule's verdict with the leaves that made it so.
 
         Rules behind the one that decided are explained as well: what they would have said.
 
+        Args:
+            as_of: The instant by whose rules it is decided; ``None`` is *now*.
+
         Raises:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
+        if self._boundaries or as_of is not None:
+            rules, now = self._dated(order, now, as_of)
+            if rules is not self:
+                return rules.explain(order, view=view, now=now)
         facts = self._needs.facts(order, view, now)
         decision = next(self._walk(facts))
         verdicts = tuple(_explained(rule, facts, decision.rule_id) for rule in self._rules)
@@ -432,6 +503,8 @@ class RuleSet:
 
 
 def _explained(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
+    if not rule.in_force:
+        return RuleVerdict(rule_id=rule.id, verdict="false", because=("the rule is not in force then",))
     if not rule.enabled:
         return RuleVerdict(rule_id=rule.id, verdict="false", because=("the rule is not enabled",))
     verdict, clauses = because(rule.when, facts)
@@ -486,9 +559,10 @@ def _no_document() -> list[Any]:
     return faults.sorted(None)
 
 
-def _rebuilt_rules(document: Any, operators: Mapping[str, OperatorType]) -> RuleSet:
+def _rebuilt_rules(document: Any, operators: Mapping[str, OperatorType], at: datetime | None = None) -> RuleSet:
     parsed = parse_document(document, Faults(), operators)
-    return RuleSet(document, parsed.rules, parsed.otherwise, operators)
+    rules = RuleSet(document, parsed.rules, parsed.otherwise, operators)
+    return rules if at is None else rules.in_force(at)
 
 
 def _check_operators(operators: Mapping[str, OperatorType]) -> None:

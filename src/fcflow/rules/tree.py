@@ -7,7 +7,7 @@ Everything that works on conditions (running, explaining, indexing, proving) rea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +21,7 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "CountLines",
+    "Effective",
     "Lines",
     "Named",
     "Node",
@@ -188,6 +189,25 @@ def walk(node: Node) -> Iterator[Node]:
         yield from walk(child)
 
 
+@frozen
+class Effective:
+    """
+    When a rule is in force.
+
+    Args:
+        since: From this instant on; ``None``: it always was.
+
+        until: Up to this instant, which is the first at which it is in force no more; ``None``: for ever.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, at: datetime) -> bool:
+        """Whether it is in force at an instant."""
+        return (self.since is None or self.since <= at) and (self.until is None or at < self.until)
+
+
 @frozen(kw_only=True)
 class Rule:
     """
@@ -199,6 +219,11 @@ class Rule:
         decision: What it decides, without effects; ``None`` where it decides nothing.
 
         if_unknown: Whether it matches where its condition is unknown.
+
+        effective: When it is in force; ``None``: always.
+
+        in_force: ``False`` only where a rule set was asked for as it stands at an instant, and this rule is not part
+            of it then; it is not enabled then either.
     """
 
     id: str
@@ -208,3 +233,5 @@ class Rule:
     about: str | None = None
     enabled: bool = True
     if_unknown: bool = False
+    effective: Effective | None = None
+    in_force: bool = True

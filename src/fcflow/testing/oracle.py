@@ -48,7 +48,8 @@ class Oracle:
         for rule in self.document.get("rules", []):
             verdict = self.verdict(rule["when"], order, view=view, now=now)
             matches = verdict is True or (verdict == "unknown" and rule.get("if_unknown") == "match")
-            if not matches or not rule.get("enabled", True):
+            in_force = self._in_force(rule.get("effective", {}), now)
+            if not matches or not in_force or not rule.get("enabled", True):
                 continue
             effects = [*gathered, *_effects(rule["id"], rule["then"])]
             decision = _decision(rule["id"], rule["then"], effects)
@@ -60,6 +61,14 @@ class Oracle:
                 return made
         last = self.document.get("otherwise", [{"keep": {}}])
         return [*made, _decision(None, last, [*gathered, *_effects(None, last)]) or {}]
+
+    def _in_force(self, effective: dict[str, str], now: datetime | None) -> bool:
+        """A date is the midnight that begins it, in the zone of the document."""
+        zone = ZoneInfo(self.document.get("zone", "UTC"))
+        read = {key: datetime.fromisoformat(text) for key, text in effective.items()}
+        ends = {key: at if at.tzinfo else at.replace(tzinfo=zone) for key, at in read.items()}
+        begun = "from" not in ends or (now is not None and ends["from"] <= now)
+        return begun and not ("until" in ends and now is not None and ends["until"] <= now)
 
     # -------------------------------------------------------------- conditions
 
