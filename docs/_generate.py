@@ -203,8 +203,8 @@ absent
 `{changed: [id], refused: {id: why}}`
 
 `orders explain`, `rules explain`
-`{order_id, decision, rules: [{rule_id, verdict, decided, because}], locations: {code: why}}`; a list of them
-with `--file`
+`{order_id, decision, rules: [{rule_id, verdict, decided, because, action, locations}], locations: {code: why}}`;
+a list of them with `--file`; `{order_id, location, why_not}` with `--why-not`
 
 `sync`
 `{started_at, finished_at, ok, needs_person, allocation: {allocated, held, backordered, kept}, partners: {code:

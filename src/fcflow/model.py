@@ -1,5 +1,5 @@
 """
-The values that everything else speaks of: frozen, slotted, without behaviour of their own.
+The values that everything else speaks of: frozen, slotted, with no behaviour but to tell of themselves.
 
 Text that is absent is ``None`` (an empty text given is taken as absent), quantities are ``int``, money is `Decimal`
 in the order's currency, instants are aware. `Order` is what was bought; where it is and how far it got is state,
@@ -8,15 +8,18 @@ and lives in the store.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, asdict, field, frozen, has, validators
 from immutabledict import immutabledict
+
+from fcflow.errors import AllocationError
 
 __all__ = [
     "Address",
@@ -835,22 +838,85 @@ class RuleVerdict:
         decided: Whether this rule ended the evaluation.
 
         because: The leaves that made it so, each as one clause: ``ship_to.country eq 'GB': got 'FR'``.
+
+        action: What the rule decides when it matches; ``None`` where it only adds effects.
+
+        locations: Those that it allocates to; none, where it allocates, stands for any.
     """
 
     rule_id: str
     verdict: str
     decided: bool = False
     because: tuple[str, ...] = ()
+    action: str | None = None
+    locations: tuple[str, ...] = ()
+
+    def offers(self, location: str) -> bool:
+        """Whether the rule, when it matches, allocates to *location*."""
+        return self.action == "allocate" and (not self.locations or location in self.locations)
 
 
 @frozen(kw_only=True)
 class Explanation:
-    """Why a rule set decided as it did: every rule's verdict, then every location's."""
+    """
+    Why a rule set decided as it did: every rule's verdict, then every location's.
+
+    Args:
+        locations: Every location known, and what allocation made of it; empty where allocation was not asked.
+    """
 
     order_id: str
     decision: Decision | None
     rules: tuple[RuleVerdict, ...] = ()
     locations: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+
+    def why_not(self, location: str) -> str:
+        """
+        Why *location* does not ship the order: what allocation made of it, then the rules that offer it and why they
+        did not come to it.
+
+        Raises:
+            AllocationError: No such location is known.
+
+        Example:
+            >>> gb = RuleVerdict(rule_id="gb", verdict="true", decided=True, action="allocate", locations=("corby",))
+            >>> fr = RuleVerdict(rule_id="fr", verdict="false", because=("ship_to.country eq 'FR': got 'GB'",),
+            ...                  action="allocate", locations=("leeds",))
+            >>> print(Explanation(order_id="A1", decision=None, rules=(fr, gb)).why_not("leeds"))
+            leeds
+              rule fr offers it, but is false: ship_to.country eq 'FR': got 'GB'
+              rule gb decides, and does not offer it
+        """
+        known = {*self.locations, *(code for rule in self.rules for code in rule.locations)}
+        if known and location not in known:
+            expected = ", ".join(sorted(known))
+            raise AllocationError(f"order {self.order_id}: expected a location among {expected}, got {location!r}")
+        said = self.locations.get(location)
+        head = location if said is None else f"{location}: {said}"
+        return "\n  ".join([head, *self._kept_out(location)])
+
+    def _kept_out(self, location: str) -> Iterator[str]:
+        decider: str | None = None
+        for rule in self.rules:
+            if rule.decided:
+                decider = rule.rule_id
+                yield f"rule {decider} decides{_how(rule, location)}"
+            elif rule.offers(location) and rule.verdict != "true":
+                because = ": " + "; ".join(rule.because) if rule.because else ""
+                yield f"rule {rule.rule_id} offers it, but is {rule.verdict}{because}"
+            elif rule.offers(location) and decider is not None:
+                yield f"rule {rule.rule_id} offers it, but rule {decider} stands before it"
+        if self.decision is not None and self.decision.rule_id is None:
+            yield f"otherwise: {self.decision.action}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same in plain JSON types."""
+        document: dict[str, Any] = _json(self)
+        return document
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The same as JSON text."""
+        return json.dumps(self.as_dict(), ensure_ascii=False, indent=indent)
 
     def __str__(self) -> str:
         lines = [f"order {self.order_id}"]
@@ -862,6 +928,22 @@ class Explanation:
         if self.decision is not None and self.decision.rule_id is None:
             lines.append(f"  otherwise: {self.decision.action}")
         return "\n".join(lines)
+
+
+def _how(rule: RuleVerdict, location: str) -> str:
+    if rule.offers(location):
+        return ", and offers it"
+    return ", and does not offer it" if rule.action == "allocate" else f": {rule.action}"
+
+
+def _json(value: Any) -> Any:
+    if has(type(value)):
+        return {name: _json(each) for name, each in asdict(value, recurse=False).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _json(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_json(each) for each in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def utc(value: datetime) -> datetime:

@@ -507,6 +507,8 @@ class Synchronizer:
         """
         Why the rules decide as they do for an order, and what they make of every location, by what is known now.
 
+        Of an order whose units all have a place already the locations are told as they were when it was allocated.
+
         Raises:
             LifecycleError: The order is not known.
 
@@ -519,11 +521,12 @@ class Synchronizer:
         with context.store.reading() as tx:
             now = context.clock()
             stock = stock_view(context, tx, now, excluded=tx.excluded([order_id]))
+            told = {} if view.unplaced else _as_allocated(tx.audit(order_id=order_id, type=AuditType.ALLOCATED))
         said = context.rules.explain(view.order, view=stock, now=now)
         routing = routing_of(context, view, stock, now)
         verdicts = tuple(_with_lifted(verdict, view.stored.released) for verdict in said.rules)
-        decision = routing.decision if view.stored.released else said.decision
-        return evolve(said, decision=decision, rules=verdicts, locations=routing.locations)
+        decision = routing.decision if view.stored.released and view.unplaced else said.decision
+        return evolve(said, decision=decision, rules=verdicts, locations={**routing.locations, **told})
 
     def stock(
         self, *, sku: str | None = None, location: str | None = None, connection: Connection | None = None
@@ -667,6 +670,16 @@ def _with_lifted(verdict: RuleVerdict, lifted: Collection[str]) -> RuleVerdict:
     if not verdict.decided or verdict.rule_id not in lifted:
         return verdict
     return evolve(verdict, decided=False, because=(*verdict.because, "a person lifted its hold"))
+
+
+def _as_allocated(events: Sequence[AuditEvent]) -> dict[str, str]:
+    """What the last allocation made of every location, as the audit trail has it."""
+    if not events:
+        return {}
+    last = events[-1]
+    told: Mapping[str, str] = last.data.get("locations", {})
+    by_hand = {} if told or last.location is None else {last.location: last.message}
+    return {code: f"{said} (on {last.at:%Y-%m-%d %H:%M} UTC)" for code, said in (told or by_hand).items()}
 
 
 def run_partner(source: str | os.PathLike[str] | Mapping[str, Any], partner: str | None, phase: str) -> RunReport:

@@ -276,10 +276,21 @@ def mark_shipped(
 
 
 @command(app, "explain")
-def explain(session: Session, order: Annotated[str, typer.Argument(help="Order id.")]) -> None:
+def explain(
+    session: Session,
+    order: Annotated[str, typer.Argument(help="Order id.")],
+    why_not: Annotated[str | None, typer.Option(metavar="LOCATION", help="Say only why not there.")] = None,
+) -> None:
     """Explain what the rules make of an order now: every rule's verdict, and why each location does or does not win."""
     with session.synchronizer() as sync:
         explanation, view = sync.explain(order), sync.order(order)
+    if why_not is not None:
+        said = explanation.why_not(why_not)
+        if session.as_json:
+            print_json({"order_id": explanation.order_id, "location": why_not, "why_not": said})
+        else:
+            session.show(None, *(Text(clean(line)) for line in said.splitlines()))
+        return
     if session.as_json:
         print_json(explanation_document(explanation))
         return

@@ -88,8 +88,7 @@ def fulfilment_document(view: FulfilmentView) -> dict[str, Any]:
 
 def explanation_document(explanation: Explanation) -> dict[str, Any]:
     """Why a rule set decided as it did."""
-    document: dict[str, Any] = plain(explanation)
-    return document
+    return explanation.as_dict()
 
 
 def stock_document(summary: StockSummary) -> dict[str, Any]:

@@ -503,6 +503,13 @@ class RuleSet:
 
 
 def _explained(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
+    verdict = _verdict(rule, facts, decided_by)
+    if rule.decision is None:
+        return verdict
+    return evolve(verdict, action=rule.decision.action, locations=rule.decision.locations)
+
+
+def _verdict(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
     if not rule.in_force:
         return RuleVerdict(rule_id=rule.id, verdict="false", because=("the rule is not in force then",))
     if not rule.enabled:
