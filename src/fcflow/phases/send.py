@@ -9,13 +9,12 @@ be done: send again, note that it arrived, or leave it to a person.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
 from fcflow.audit import AuditType
 from fcflow.errors import (
-    EncodeError,
     FcflowError,
     FormatError,
     TransportError,
@@ -25,19 +24,19 @@ from fcflow.errors import (
 from fcflow.formats import Layout
 from fcflow.formats.names import render_name
 from fcflow.lifecycle import advance, is_final
-from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingLine, ShippingOrder
+from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingOrder
 from fcflow.phases.context import Context, Writing, describe
+from fcflow.phases.outcomes import RESTATED, WAITING, Minted, Outcomes
 from fcflow.phases.retry import attempt
+from fcflow.phases.shipping import shipping_order
 from fcflow.phases.state import settle, withdraw
 from fcflow.reports import PartnerReport, PhaseFailure, RunReport
 from fcflow.store import FulfilmentView, Lease, OrderView, OutboxRow, OutboxState
 from fcflow.transports import Delivery, Presence, Receipt, Transport
 
-__all__ = ["send_orders", "shipping_order", "target_of"]
+__all__ = ["send_orders", "target_of"]
 
 _S = FulfilmentState
-_WAITING = (_S.READY, _S.SEND_FAILED)
-_RESTATED = (_S.SENT, _S.ACCEPTED, _S.PART_SHIPPED)
 _UNDER_WAY = (_S.SENDING, _S.PUBLISHING)
 _UNFINISHED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.PUBLISHING)
 
@@ -51,7 +50,7 @@ def send_orders(context: Context, partner: Partner, report: RunReport) -> None:
     with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
         with context.store.reading() as tx:
             left = tx.deliveries(partner=partner.code, states=_UNFINISHED)
-            waiting = _waiting(tx.fulfilments(partner=partner.code, states=_WAITING))
+            waiting = _waiting(tx.fulfilments(partner=partner.code, states=WAITING))
         if left or waiting:
             sender = _Sender(context, partner, feed, lease, report.partner(partner.code))
             sender.run(left, [view.fulfilment_id for view in waiting])
@@ -63,7 +62,7 @@ def _waiting(views: Iterable[FulfilmentView]) -> list[FulfilmentView]:
 
 def _kept_back(order: OrderView, view: FulfilmentView) -> bool:
     """Whether the seller keeps an order back; of what the partner has already a changed order is no reason."""
-    changes = order.stored.amendment is not None and view.state not in _RESTATED
+    changes = order.stored.amendment is not None and view.state not in RESTATED
     return order.state is OrderState.HELD or changes
 
 
@@ -99,21 +98,6 @@ class _Batch:
     content: bytes
 
 
-@frozen
-class _Minted:
-    """
-    A delivery that stands in the outbox.
-
-    Args:
-        doubtful: An earlier attempt may have arrived, so that no later failure proves that the partner has nothing.
-    """
-
-    outbox_id: int
-    delivery: Delivery
-    attempts: int
-    doubtful: bool = False
-
-
 class _Sender:
     """One partner's deliveries of one run."""
 
@@ -123,6 +107,7 @@ class _Sender:
         self.feed = feed
         self.lease = lease
         self.report = report
+        self.outcomes = Outcomes(context, partner, feed, lease, report)
         self.layout: Layout = context.layout_of(feed)
         self.done = 0
         self.total = 0
@@ -133,7 +118,7 @@ class _Sender:
         try:
             transport = self.context.open(self.partner, self.feed.connection)
         except FcflowError as error:
-            self._put_off(waiting, error)
+            self.outcomes.put_off(waiting, error)
             raise
         try:
             self._finish_all(transport, left, waiting)
@@ -148,7 +133,7 @@ class _Sender:
             try:
                 self._finish(transport, row)
             except _Stop as stop:
-                self._put_off([*waiting, *self.freed], stop.__cause__ or stop)
+                self.outcomes.put_off([*waiting, *self.freed], stop.__cause__ or stop)
                 raise
 
     # ---------------------------------------------------------------- what is new
@@ -163,15 +148,15 @@ class _Sender:
             try:
                 self._send(transport, minted)
             except _Stop as stop:
-                self._put_off(ids[start + size :], stop.__cause__ or stop)
+                self.outcomes.put_off(ids[start + size :], stop.__cause__ or stop)
                 raise
 
     def _everything_open(self, waiting: Sequence[str]) -> list[str]:
         with self.context.store.reading() as tx:
-            restated = tx.fulfilments(partner=self.partner.code, states=_RESTATED)
+            restated = tx.fulfilments(partner=self.partner.code, states=RESTATED)
         return [*(view.fulfilment_id for view in restated), *waiting]
 
-    def _mint(self, ids: Sequence[str]) -> _Minted | None:
+    def _mint(self, ids: Sequence[str]) -> Minted | None:
         """Write one delivery into the outbox; what cannot be written is marked and left out."""
         with self.context.writing(lease=self.lease) as writing:
             batch = self._encode(writing, self._still_wanted(writing, ids))
@@ -180,7 +165,7 @@ class _Sender:
     def _still_wanted(self, writing: Writing, ids: Sequence[str]) -> list[tuple[OrderView, FulfilmentView]]:
         views = writing.tx.fulfilments(ids=ids)
         orders = {order.order_id: order for order in writing.tx.orders([view.order_id for view in views])}
-        wanted = _WAITING if self.feed.mode == "new" else (*_WAITING, *_RESTATED)
+        wanted = WAITING if self.feed.mode == "new" else (*WAITING, *RESTATED)
         return [
             (orders[view.order_id], view)
             for view in views
@@ -203,10 +188,10 @@ class _Sender:
 
     def _left_out(self, writing: Writing, view: FulfilmentView, error: FormatError) -> None:
         """What the partner has already only stays out of this file."""
-        if view.state in _RESTATED:
+        if view.state in RESTATED:
             self.report.problems.append(f"{view.fulfilment_id}: not repeated: {describe(error)}")
         else:
-            self._refused(writing, view, error)
+            self.outcomes.refused(writing, view, error)
 
     def _misfits(self, views: Sequence[tuple[OrderView, FulfilmentView]]) -> dict[str, FormatError]:
         found: dict[str, FormatError] = {}
@@ -217,7 +202,7 @@ class _Sender:
                 found[view.fulfilment_id] = error
         return found
 
-    def _put(self, writing: Writing, batch: _Batch) -> _Minted:
+    def _put(self, writing: Writing, batch: _Batch) -> Minted:
         views, content = batch.views, batch.content
         key = uuid.uuid4().hex
         number = writing.tx.counter(f"{self.partner.code}:orders")
@@ -250,14 +235,14 @@ class _Sender:
             "updated_at": writing.now,
         }
         outbox_id = writing.tx.add_delivery(row, ids)
-        self._move(writing, views, _S.SENDING)
+        self.outcomes.move(writing, views, _S.SENDING)
         for view in views:
             writing.note(AuditType.SENDING, f"in {name}", fulfilment=view, delivery=outbox_id)
-        return _Minted(outbox_id, delivery, 1)
+        return Minted(outbox_id, delivery, 1)
 
     # ---------------------------------------------------------------- one delivery
 
-    def _send(self, transport: Transport, minted: _Minted) -> None:
+    def _send(self, transport: Transport, minted: Minted) -> None:
         """Send one delivery, and again while it is certain that the partner has not got it."""
         for last in (*[False] * (self.partner.limits.tries - 1), True):
             if self._send_once(transport, minted, last):
@@ -265,26 +250,26 @@ class _Sender:
         self.done += len(minted.delivery.fulfilment_ids)
         self.context.tell("orders", self.partner.code, self.done, self.total, minted.delivery.name)
 
-    def _send_once(self, transport: Transport, minted: _Minted, last: bool) -> bool:
+    def _send_once(self, transport: Transport, minted: Minted, last: bool) -> bool:
         """Send and write down what became of it; ``False`` asks to be called again."""
-        published = _Once(lambda: self._mark_publishing(minted))
+        published = _Once(lambda: self.outcomes.mark_publishing(minted))
         delivery = evolve(minted.delivery, publishing=published)
         try:
             receipt = attempt(lambda: transport.send(delivery), self.partner.limits)
         except TransportUnclearError as error:
             return self._look(transport, minted, error, last)
         except TransportRefusedError as error:
-            self._failed(minted, error, counts=True)
+            self.outcomes.failed(minted, error, counts=True)
         except TransportError as error:
-            self._failed(minted, error, counts=False)
+            self.outcomes.failed(minted, error, counts=False)
             self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
             raise _Stop from error
         else:
             # The partner has it: a store that is busy for a moment must not make that unclear.
-            attempt(lambda: self._sent(minted, receipt), self.partner.limits)
+            attempt(lambda: self.outcomes.sent(minted, receipt), self.partner.limits)
         return True
 
-    def _look(self, transport: Transport, minted: _Minted, error: FcflowError, last: bool) -> bool:
+    def _look(self, transport: Transport, minted: Minted, error: FcflowError, last: bool) -> bool:
         """
         The answer was lost: look what the partner has before anything is done again.
 
@@ -294,13 +279,13 @@ class _Sender:
         presence = self._presence(transport, minted.delivery)
         missing = _is_missing(transport, presence)
         if presence is Presence.PRESENT:
-            self._sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
+            self.outcomes.sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
         elif missing and not last:
             return False
         elif missing:
             self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
         else:
-            self._unclear(minted, f"{describe(error)} (looked: {presence})")
+            self.outcomes.unclear(minted, f"{describe(error)} (looked: {presence})")
         return True
 
     def _presence(self, transport: Transport, delivery: Delivery) -> Presence:
@@ -314,21 +299,21 @@ class _Sender:
         with self.context.store.reading() as tx:
             content = tx.delivery_content(row.outbox_id) or b""
         doubtful = row.error_code == TransportUnclearError.code
-        minted = _Minted(row.outbox_id, _delivery_of(self.feed, row, content), row.attempts + 1, doubtful)
+        minted = Minted(row.outbox_id, _delivery_of(self.feed, row, content), row.attempts + 1, doubtful)
         if row.state == OutboxState.PUBLISHING:
             presence = self._presence(transport, minted.delivery)
             if presence is Presence.PRESENT:
-                self._sent(minted, Receipt(name=row.name, size=row.size))
+                self.outcomes.sent(minted, Receipt(name=row.name, size=row.size))
                 return
             if not _is_missing(transport, presence) and self.feed.repeats != "recognised":
-                self._unclear(minted, f"interrupted while it was published (looked: {presence})")
+                self.outcomes.unclear(minted, f"interrupted while it was published (looked: {presence})")
                 return
             minted = evolve(minted, doubtful=minted.doubtful or not _is_missing(transport, presence))
         again = self._again(minted, row)
         if again is not None:
             self._send(transport, again)
 
-    def _again(self, minted: _Minted, row: OutboxRow) -> _Minted | None:
+    def _again(self, minted: Minted, row: OutboxRow) -> Minted | None:
         """Mark a delivery as being sent again; ``None`` where something in it must not leave any more."""
         with self.context.writing(lease=self.lease) as writing:
             views = writing.tx.fulfilments(ids=row.fulfilment_ids)
@@ -345,14 +330,12 @@ class _Sender:
                 error_code=TransportUnclearError.code if minted.doubtful else None,
                 updated_at=writing.now,
             )
-            self._move(writing, views, _S.SENDING)
+            self.outcomes.move(writing, views, _S.SENDING)
             for view in views:
                 writing.note(AuditType.RESENT, f"{row.name} again", fulfilment=view, delivery=row.outbox_id)
         return minted
 
-    def _why_not(
-        self, minted: _Minted, row: OutboxRow, parts: Sequence[tuple[OrderView, FulfilmentView]]
-    ) -> str | None:
+    def _why_not(self, minted: Minted, row: OutboxRow, parts: Sequence[tuple[OrderView, FulfilmentView]]) -> str | None:
         """Why the bytes of a delivery must not leave as they are, or ``None``."""
         repeats = row.replaces is not None or minted.doubtful or self.feed.mode == "all_open"
         for order, view in parts:
@@ -360,14 +343,14 @@ class _Sender:
                 return f"{view.fulfilment_id} is {view.state}"
             if view.cancel_requested_at is not None:
                 return f"{view.fulfilment_id} is to be cancelled"
-            if view.state in _RESTATED and not repeats:
+            if view.state in RESTATED and not repeats:
                 return f"{view.fulfilment_id} is {view.state} already"
             if _kept_back(order, view):
                 return f"order {order.order_id} is held, or waits for its amendment"
         return None
 
     def _abandon(
-        self, writing: Writing, minted: _Minted, row: OutboxRow, orders: Mapping[str, OrderView], why_not: str
+        self, writing: Writing, minted: Minted, row: OutboxRow, orders: Mapping[str, OrderView], why_not: str
     ) -> None:
         """
         Give a delivery up before it leaves.
@@ -411,140 +394,10 @@ class _Sender:
             order = order.replacing(free)
         settle(order, writing)
 
-    # ---------------------------------------------------------------- what became of it
-
-    def _move(self, writing: Writing, views: Sequence[FulfilmentView], state: FulfilmentState) -> None:
-        """Advance those that the delivery is about to bring; one that is already further stays where it is."""
-        moved = [
-            evolve(view, state=advance(view.state, state), updated_at=writing.now)
-            for view in views
-            if view.state not in (*_RESTATED, _S.SHIPPED, _S.CANCELLED)
-        ]
-        writing.put_fulfilments(moved)
-
-    def _mark_publishing(self, minted: _Minted) -> None:
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.update_delivery(minted.outbox_id, state=OutboxState.PUBLISHING, updated_at=writing.now)
-            self._move(writing, writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids), _S.PUBLISHING)
-
-    def _sent(self, minted: _Minted, receipt: Receipt) -> None:
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.update_delivery(
-                minted.outbox_id,
-                state=OutboxState.SENT,
-                answer=receipt.answer,
-                error_code=None,
-                sent_at=writing.now,
-                updated_at=writing.now,
-            )
-            views = writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids)
-            writing.put_fulfilments([_as_sent(view, writing) for view in views])
-            for view in views:
-                writing.note(
-                    AuditType.SENT,
-                    f"in {minted.delivery.name}",
-                    fulfilment=view,
-                    delivery=minted.outbox_id,
-                    answer=receipt.answer,
-                )
-        self.report.deliveries += 1
-        self.report.sent += [view.fulfilment_id for view in views if view.state not in (*_RESTATED, _S.SHIPPED)]
-
-    def _failed(self, minted: _Minted, error: FcflowError, *, counts: bool) -> None:
-        text = describe(error)
-        if minted.doubtful:
-            self._unclear(minted, f"{text} (an earlier attempt may have arrived)")
-            return
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.update_delivery(
-                minted.outbox_id,
-                state=OutboxState.FAILED,
-                answer=text,
-                error_code=error.code,
-                updated_at=writing.now,
-            )
-            for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
-                if view.state not in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
-                    self._refused(writing, view, error, counts=counts, delivery=minted.outbox_id)
-
-    def _refused(
-        self,
-        writing: Writing,
-        view: FulfilmentView,
-        error: FcflowError,
-        *,
-        counts: bool = True,
-        delivery: int | None = None,
-    ) -> None:
-        """The label error of the ancestor: it did not leave, and this is why; given up after so many refusals."""
-        text = describe(error)
-        attempts = view.attempts + (1 if counts else 0)
-        spent = attempts >= self.partner.limits.max_attempts
-        failed = evolve(
-            view,
-            state=advance(view.state, _S.SENDING if view.state in _WAITING else view.state),
-            attempts=attempts,
-            label_error=text,
-            parked=f"refused {attempts} times: {text}" if spent else None,
-            updated_at=writing.now,
-        )
-        failed = evolve(failed, state=advance(failed.state, _S.SEND_FAILED))
-        writing.put_fulfilments([failed])
-        writing.note(
-            AuditType.SEND_FAILED, text, fulfilment=failed, code=error.code, attempts=attempts, delivery=delivery
-        )
-        if spent:
-            writing.note(AuditType.PARKED, failed.parked or "", fulfilment=failed)
-        self.report.send_failed.append(view.fulfilment_id)
-
-    def _unclear(self, minted: _Minted, text: str) -> None:
-        """Nobody can know whether it arrived; a person settles it, unless the partner recognises repeats."""
-        again = self.feed.repeats == "recognised" and minted.attempts < self.partner.limits.max_attempts
-        state = OutboxState.PENDING if again else OutboxState.UNCLEAR
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.update_delivery(
-                minted.outbox_id,
-                state=state,
-                answer=text,
-                error_code=TransportUnclearError.code,
-                updated_at=writing.now,
-            )
-            for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
-                if view.state in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
-                    continue
-                unclear = evolve(view, state=advance(view.state, _S.UNCLEAR), label_error=text, updated_at=writing.now)
-                writing.put_fulfilments([unclear])
-                writing.note(AuditType.UNCLEAR, text, fulfilment=unclear, delivery=minted.outbox_id)
-                self.report.unclear.append(view.fulfilment_id)
-
-    def _put_off(self, ids: Sequence[str], error: BaseException) -> None:
-        """Not tried, since the partner cannot be reached: they stay as they are, and say why."""
-        if not ids:
-            return
-        text = f"not tried: {describe(error)}"
-        with self.context.writing(lease=self.lease) as writing:
-            views = writing.tx.fulfilments(ids=ids)
-            late = [evolve(each, label_error=text, updated_at=writing.now) for each in views if each.state in _WAITING]
-            writing.put_fulfilments(late)
-
 
 def _is_missing(transport: Transport, presence: Presence) -> bool:
     """Whether the partner has not got it for certain; a file that is absent may have been collected."""
     return presence is Presence.PARTLY or (presence is Presence.ABSENT and not transport.capabilities.lists)
-
-
-def _as_sent(view: FulfilmentView, writing: Writing) -> FulfilmentView:
-    if view.state in (*_RESTATED, _S.SHIPPED, _S.CANCELLED):
-        return view
-    return evolve(
-        view,
-        state=advance(view.state, _S.SENT),
-        label_printed_at=writing.now,
-        label_error=None,
-        attempts=0,
-        sent_at=writing.now,
-        updated_at=writing.now,
-    )
 
 
 def _delivery_of(feed: Feed, row: OutboxRow, content: bytes) -> Delivery:
@@ -556,46 +409,3 @@ def _delivery_of(feed: Feed, row: OutboxRow, content: bytes) -> Delivery:
         content_type=row.content_type,
         fulfilment_ids=row.fulfilment_ids,
     )
-
-
-# ------------------------------------------------------------------ what a layout writes
-
-
-def shipping_order(context: Context, partner: Partner, order: OrderView, view: FulfilmentView) -> ShippingOrder:
-    """A fulfilment order with its order's data and the effects of the rules, in the partner's own codes."""
-    place = context.locations.get(view.location)
-    if place is None:
-        raise EncodeError(f"order {order.order_id}: location {view.location} is not configured any more")
-    bought = order.order
-    said = {effect.kind: effect.value for effect in view.effects}
-    notes = [bought.notes, *(effect.value for effect in view.effects if effect.kind == "note")]
-    properties = {e.name: e.value for e in view.effects if e.kind == "set_property" and e.name is not None}
-    return ShippingOrder(
-        fulfilment_id=view.fulfilment_id,
-        order=bought,
-        location=view.location,
-        partner_location=place.partner_code,
-        lines=tuple(_shipping_lines(partner, order, view)),
-        shipping_service=said.get("set_service", bought.shipping_service),
-        tags=bought.tags | {effect.value for effect in view.effects if effect.kind == "tag"},
-        properties={**bought.properties, **properties},
-        notes="\n".join(note for note in notes if note) or None,
-    )
-
-
-def _shipping_lines(partner: Partner, order: OrderView, view: FulfilmentView) -> Iterator[ShippingLine]:
-    for line in view.lines:
-        bought = order.order.line(line.line_id)
-        if bought is None:
-            raise EncodeError(f"order {order.order_id}: line {line.line_id} is not in the order any more")
-        yield ShippingLine(
-            line_id=line.line_id,
-            sku=line.sku,
-            quantity=line.quantity,
-            partner_sku=partner.aliases.get(line.sku),
-            title=bought.title,
-            unit_price=bought.unit_price,
-            weight_g=bought.weight_g,
-            channel_sku=bought.channel_sku,
-            properties=bought.properties,
-        )
