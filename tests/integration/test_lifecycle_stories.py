@@ -16,7 +16,7 @@ from fcflow.errors import (
 )
 from fcflow.model import Location, StockPolicy
 from fcflow.phases import allocate as allocation_phase
-from fcflow.phases.send import _Sender
+from fcflow.phases.outcomes import Outcomes
 from fcflow.store import OutboxState
 from fcflow.testing.partners import World, all_to, order
 
@@ -693,13 +693,13 @@ def test_nothing_is_published_before_the_store_says_so(world, monkeypatch):
     world.sync.add_orders([order("A1", MUG=1)])
     marks = []
 
-    def busy_once(self, minted, real=_Sender._mark_publishing):
+    def busy_once(self, minted, real=Outcomes.mark_publishing):
         marks.append(minted)
         if len(marks) == 1:
             raise StoreBusyError("another writer")
         real(self, minted)
 
-    monkeypatch.setattr(_Sender, "_mark_publishing", busy_once)
+    monkeypatch.setattr(Outcomes, "mark_publishing", busy_once)
     world.partners["leeds"].server.fail("rename", 1, when="after", error=Killed())
     with pytest.raises(Killed):
         world.run()
@@ -720,13 +720,13 @@ def test_a_store_that_is_busy_right_after_a_delivery_does_not_make_it_unclear(wo
     world.sync.add_orders([order("A1", MUG=1)])
     tried = []
 
-    def busy_once(self, minted, receipt, real=_Sender._sent):
+    def busy_once(self, minted, receipt, real=Outcomes.sent):
         tried.append(minted)
         if len(tried) == 1:
             raise StoreBusyError("another writer")
         real(self, minted, receipt)
 
-    monkeypatch.setattr(_Sender, "_sent", busy_once)
+    monkeypatch.setattr(Outcomes, "sent", busy_once)
     assert world.run().ok
     assert world.states("A1") == {"A1": "sent"}
 
@@ -809,3 +809,23 @@ def test_a_parcel_said_again_is_the_same_parcel():
             world.partners["leeds"].say("SHIPPED", "A1", tracking="T1", service=service)
             world.run()
         assert len(world.sync.order("A1").fulfilments[0].shipments) == 1
+
+
+def test_an_allocation_that_fails_as_a_whole_does_not_keep_what_is_ready_from_leaving(monkeypatch):
+    """
+    The failure stands in the report, and orders that are allocated already are sent.
+    """
+    from fcflow.errors import StoreError
+    from fcflow.phases import allocate as phase
+
+    with World("leeds") as world:
+        world.sync.add_orders([order("A1", MUG=1)], location="leeds")
+
+        def broken(*args, **kwargs):
+            raise StoreError("the disk hiccuped")
+
+        monkeypatch.setattr(phase, "stock_view", broken)
+        report = world.run()
+        assert [(where, failure.code) for where, failure in report.failures] == [("allocation", "store.error")]
+        assert not report.ok
+        assert world.states("A1") == {"A1": "sent"}
