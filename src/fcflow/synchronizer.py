@@ -97,6 +97,9 @@ class Synchronizer:
 
         progress: Called with each step of a run.
 
+        lease_s: How long a partner's phase stays taken after a synchronizer was killed in the middle of it; each write
+            renews it. Longer than the slowest single call to a partner.
+
         in_transaction: Called with our connection and the audit events right before each commit, so that a host can
             write rows of its own with ours; what it raises rolls both back.
 
@@ -135,6 +138,7 @@ class Synchronizer:
         progress: Callable[[Progress], None] | None = None,
         in_transaction: _IN_TRANSACTION | None = None,
         base: Path | None = None,
+        lease_s: float = 300,
     ) -> None:
         folder = base or Path.cwd()
         self._context = Context(
@@ -148,6 +152,7 @@ class Synchronizer:
             plugins=_plugins(plugins),
             clock=clock,
             base=folder,
+            lease_s=lease_s,
             progress=progress,
             in_transaction=in_transaction,
         )
@@ -162,6 +167,7 @@ class Synchronizer:
         clock: Callable[[], datetime] = _now,
         progress: Callable[[Progress], None] | None = None,
         in_transaction: _IN_TRANSACTION | None = None,
+        lease_s: float = 300,
     ) -> Self:
         """
         What a configuration describes, with its store open.
@@ -192,6 +198,7 @@ class Synchronizer:
                 progress=progress,
                 in_transaction=in_transaction,
                 base=config.base,
+                lease_s=lease_s,
             )
         except BaseException:
             store.close()

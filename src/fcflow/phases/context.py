@@ -157,7 +157,7 @@ class Context:
     progress: Callable[[Progress], None] | None = None
     in_transaction: Callable[[Connection, Sequence[AuditEvent]], None] | None = None
     open_way: Callable[[Partner, str], Transport] | None = None
-    lease_s: float = 900
+    lease_s: float = 300
     priority: Priority = field(factory=Priority)
     actor: str = field(default="synchronizer")
 
