@@ -474,7 +474,8 @@ class Transaction(RuleSetRows):
 
     def put_pictures(self, pictures: Iterable[Picture]) -> None:
         """Replace what was known of each (location, SKU); shipments that the new pictures know are forgotten."""
-        self._put("stock", ["location", "sku"], [_picture_row(picture) for picture in pictures])
+        for chunk in _chunks(pictures):
+            self._put("stock", ["location", "sku"], [_picture_row(picture) for picture in chunk])
         moved, stock = self._tables["movement"], self._tables["stock"]
         same = (stock.c.namespace == moved.c.namespace) & (stock.c.location == moved.c.location)
         known = (moved.c.at <= stock.c.as_of) & (moved.c.sent_at.is_(None) | (moved.c.sent_at < stock.c.as_of))
