@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcflow.model import Address, Order, OrderLine
-from fcflow.rules import index as rule_index
 from fcflow.rules import load_rules
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import Facts
@@ -127,7 +126,9 @@ def test_the_index_finds_what_asking_every_rule_finds(document, order):
     rules = load_rules(document).rules
     facts = Facts(order)
 
-    assert list(Index(rules).matching(facts)) == list(_one_by_one(rules, facts))
+    expected = list(_one_by_one(rules, facts))
+    assert list(Index(rules).matching(facts)) == expected
+    assert Index(rules).first(facts) == (expected[0] if expected else -1)
 
 
 @settings(max_examples=150, deadline=None)
@@ -161,7 +162,7 @@ def test_every_kind_of_probe_is_built():
         "fcflow": "ruleset/1",
         "rules": [{"id": str(n), "when": each, "then": [{"tag": "t"}]} for n, each in enumerate(twice)],
     }
-    columns = Index(load_rules(document).rules)._columns
+    index = Index(load_rules(document).rules)
 
-    assert [number for number, (_, _, rest) in enumerate(columns) if rest is not None] == []
-    assert len(rule_index._PROBES) == 4
+    assert [number for number, (_, _, rest) in enumerate(index._columns) if rest is not None] == []
+    assert (len(index._hashed), len(index._probes)) == (1, 4)

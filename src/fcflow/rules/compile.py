@@ -28,7 +28,7 @@ from fcflow.rules.tree import (
     Truth,
 )
 
-__all__ = ["Verdict", "compile_node"]
+__all__ = ["Verdict", "all_of", "compile_node"]
 
 Verdict = Callable[[Facts], bool | None]
 
@@ -46,7 +46,7 @@ def compile_node(node: Node) -> Verdict:
         case Truth():
             return _true
         case AllOf():
-            return _all_of([compile_node(part) for part in node.parts])
+            return all_of([compile_node(part) for part in node.parts])
         case AnyOf():
             return _any_of([compile_node(part) for part in node.parts])
         case Not():
@@ -98,7 +98,8 @@ def negated(verdict: bool | None) -> bool | None:
     return None if verdict is None else not verdict
 
 
-def _all_of(parts: list[Verdict]) -> Verdict:
+def all_of(parts: list[Verdict]) -> Verdict:
+    """The closure of Kleene's *and* of these."""
     if len(parts) == 1:
         return parts[0]
 
@@ -206,9 +207,27 @@ def _each_line(part: Verdict, facts: Facts) -> Iterator[bool | None]:
 def _lines(kind: str, part: Verdict) -> Verdict:
     if kind == "every_line":
         return lambda facts: every(_each_line(part, facts))
-    if kind == "any_line":
-        return lambda facts: some(_each_line(part, facts))
-    return lambda facts: negated(some(_each_line(part, facts)))
+    any_line = _any_line(part)
+    return any_line if kind == "any_line" else _not(any_line)
+
+
+def _any_line(part: Verdict) -> Verdict:
+    def verdict(facts: Facts) -> bool | None:
+        outer = facts.line
+        result: bool | None = False
+        try:
+            for line in facts.order.lines:
+                facts.line = line
+                found = part(facts)
+                if found is True:
+                    return True
+                if found is None:
+                    result = None
+        finally:
+            facts.line = outer
+        return result
+
+    return verdict
 
 
 def _count(node: CountLines) -> Verdict:

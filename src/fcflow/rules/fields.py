@@ -127,7 +127,12 @@ def _line_price(line: Any) -> Decimal | None:
 
 
 def _total_weight_g(facts: Facts) -> Any:
-    return _total(map(_line_weight, facts.order.lines), 0)
+    total = 0
+    for line in facts.order.lines:
+        if line.weight_g is None:
+            return None
+        total += line.weight_g * line.quantity
+    return total
 
 
 def _goods_total(facts: Facts) -> Any:
@@ -135,7 +140,10 @@ def _goods_total(facts: Facts) -> Any:
 
 
 def _total_quantity(facts: Facts) -> int:
-    return sum(line.quantity for line in facts.order.lines)
+    total = 0
+    for line in facts.order.lines:
+        total += line.quantity
+    return total
 
 
 def _line_count(facts: Facts) -> int:

@@ -10,12 +10,12 @@ intersection of what all probes allow leaves the candidates. What the probes hav
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve, field, frozen, mutable
 
-from fcflow.rules.compile import Verdict, compile_node
+from fcflow.rules.compile import Verdict, all_of, compile_node
 from fcflow.rules.fields import Facts, FieldType
 from fcflow.rules.tree import AllOf, AnyOf, Lines, Named, Node, Not, Rule, Test, Truth
 
@@ -133,6 +133,7 @@ def _ask_of_lines(node: Lines) -> _Ask | None:
 # ------------------------------------------------------------------ probes
 
 Probe = Callable[[Facts], int]
+_Hashed = tuple[Callable[[Facts], Any], dict[Any, int], int]
 
 
 def _bits(numbers: Iterable[int]) -> int:
@@ -183,7 +184,7 @@ class _Asked:
         return self.asks[0][1].leaf
 
 
-def _hash_probe(asked: _Asked) -> Probe:
+def _hash_rows(asked: _Asked) -> _Hashed:
     allowed: dict[int, set[Any] | None] = {}
     refused: dict[int, set[Any]] = {}
     for column, ask in asked.asks:
@@ -196,13 +197,7 @@ def _hash_probe(asked: _Asked) -> Probe:
             refused.setdefault(column, set()).update(values)
     table, default = _hash_table(allowed, refused)
     rows = {value: row | asked.others for value, row in table.items()}
-    unlisted, absent, get = default | asked.others, asked.if_absent, _reader(asked.first)
-
-    def probe(facts: Facts) -> int:
-        value = get(facts)
-        return absent if value is None else rows.get(value, unlisted)
-
-    return probe
+    return _reader(asked.first), {**rows, None: asked.if_absent}, default | asked.others
 
 
 def _hash_table(allowed: dict[int, set[Any] | None], refused: dict[int, set[Any]]) -> tuple[dict[Any, int], int]:
@@ -274,24 +269,30 @@ def _rows(spans: dict[int, tuple[int, int]], count: int) -> Iterator[int]:
 
 
 def _prefix_probe(asked: _Asked) -> Probe:
+    """The longest prefix that fits says it all: its row holds the columns of the shorter ones too."""
     columns: dict[str, list[int]] = {}
     for column, ask in asked.asks:
         for prefix in _wanted(ask.leaf):
             columns.setdefault(prefix, []).append(column)
-    rows = {prefix: _bits(each) for prefix, each in columns.items()}
-    lengths = sorted({len(prefix) for prefix in rows})
+    rows = {prefix: _bits(_of_all_beginnings(prefix, columns)) | asked.others for prefix in columns}
+    lengths = sorted({len(prefix) for prefix in rows}, reverse=True)
     others, absent, get = asked.others, asked.if_absent, _reader(asked.first)
 
     def probe(facts: Facts) -> int:
         value = get(facts)
         if value is None:
             return absent
-        row = others
         for length in lengths:
-            row |= rows.get(value[:length], 0)
-        return row
+            row = rows.get(value[:length])
+            if row is not None:
+                return row
+        return others
 
     return probe
+
+
+def _of_all_beginnings(prefix: str, columns: dict[str, list[int]]) -> list[int]:
+    return [column for length in range(len(prefix) + 1) for column in columns.get(prefix[:length], ())]
 
 
 def _member_probe(asked: _Asked) -> Probe:
@@ -304,14 +305,28 @@ def _member_probe(asked: _Asked) -> Probe:
     barred = {value: _bits(columns) for value, columns in refused.items()}
     start = asked.others | _bits(column for column, ask in asked.asks if not ask.positive)
     members = _members(asked.first)
+    if not barred:
+        return _any_member(members, rows, start)
 
     def probe(facts: Facts) -> int:
         row, out = start, 0
         for member in members(facts):
-            row |= rows.get(member, 0)
-            if barred:
-                out |= barred.get(member, 0)
+            if member in rows:
+                row |= rows[member]
+            if member in barred:
+                out |= barred[member]
         return row & ~out if out else row
+
+    return probe
+
+
+def _any_member(members: Callable[[Facts], Iterable[str]], rows: dict[str, int], start: int) -> Probe:
+    def probe(facts: Facts) -> int:
+        row = start
+        for member in members(facts):
+            if member in rows:
+                row |= rows[member]
+        return row
 
     return probe
 
@@ -327,7 +342,7 @@ def _members(test: Test) -> Callable[[Facts], Iterable[str]]:
     return get
 
 
-_PROBES = {"hash": _hash_probe, "range": _range_probe, "prefix": _prefix_probe, "member": _member_probe}
+_PROBES = {"range": _range_probe, "prefix": _prefix_probe, "member": _member_probe}
 _ONE_ASK_A_COLUMN = frozenset({"prefix", "member"})
 
 # ------------------------------------------------------------------ columns
@@ -352,14 +367,14 @@ class _Column:
             taken.add(ask.probe)
             self.asks[place] = ask
 
-    def rest(self, probes: Iterable[tuple[str, str, Any]]) -> Verdict | None:
-        """What is left to be tested; ``None`` where the probes settle everything."""
+    def rest(self, probes: Collection[tuple[str, str, Any]]) -> Verdict | None:
+        """What is left to be tested behind these *probes*; ``None`` where they settle everything."""
         left = [
-            leaf
+            compile_node(leaf)
             for place, leaf in enumerate(self.leaves)
             if place not in self.asks or self.asks[place].probe not in probes or not self.asks[place].settles
         ]
-        return compile_node(AllOf(tuple(left))) if left else None
+        return all_of(left) if left else None
 
 
 class Index:
@@ -371,54 +386,81 @@ class Index:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = rules
-        columns = list(_columns(rules))
+        columns = _columns(rules)
         asked: dict[tuple[str, str, Any], list[tuple[int, _Ask]]] = {}
         for column in columns:
             for ask in column.asks.values():
                 asked.setdefault(ask.probe, []).append((column.number, ask))
         kept = {key: asks for key, asks in asked.items() if len({number for number, _ in asks}) >= MIN_COLUMNS}
         self._everything = (1 << len(columns)) - 1
-        unknown_matches = _bits(column.number for column in columns if rules[column.rule].if_unknown)
-        self._probes = [_PROBES[key[0]](self._asked(asks, unknown_matches)) for key, asks in kept.items()]
-        self._columns = [_ready(column, rules, kept) for column in columns]
+        self._unknown_matches = _bits(column.number for column in columns if rules[column.rule].if_unknown)
+        self._hashed = [_hash_rows(self._asked(asks)) for key, asks in kept.items() if key[0] == "hash"]
+        others = sorted((key for key in kept if key[0] != "hash"), key=lambda key: -len(kept[key]))
+        self._probes = [_PROBES[key[0]](self._asked(kept[key])) for key in others]
+        self._floor = 1 if columns and not columns[-1].asks else 0
+        self._columns = [_ready(column, rules, kept) for column in reversed(columns)]
         self._siblings = _siblings(columns)
 
-    def _asked(self, asks: list[tuple[int, _Ask]], unknown_matches: int) -> _Asked:
+    def _asked(self, asks: list[tuple[int, _Ask]]) -> _Asked:
         others = self._everything & ~_bits(number for number, _ in asks)
-        return _Asked(asks, others, others | unknown_matches)
+        return _Asked(asks, others, others | self._unknown_matches)
 
     def matching(self, facts: Facts) -> Iterator[int]:
         """Lazily, the positions of the rules that match, lowest first."""
-        left = self._everything
-        for probe in self._probes:
-            left &= probe(facts)
-            if not left:
-                return
-        columns, siblings = self._columns, self._siblings
+        left, columns, siblings = self._candidates(facts), self._columns, self._siblings
         while left:
-            lowest = left & -left
-            number = lowest.bit_length() - 1
+            number = left.bit_length() - 1
             rule, if_unknown, rest = columns[number]
             found = True if rest is None else rest(facts)
+            left ^= 1 << number
             if found is True or (found is None and if_unknown):
                 yield rule
-                left &= ~siblings[number] if number in siblings else ~lowest
-            else:
-                left ^= lowest
+                left &= ~siblings.get(number, 0)
+
+    def first(self, facts: Facts) -> int:
+        """The position of the first rule that matches, or -1."""
+        left, columns = self._candidates(facts), self._columns
+        while left:
+            number = left.bit_length() - 1
+            rule, if_unknown, rest = columns[number]
+            if rest is None:
+                return rule
+            found = rest(facts)
+            if found is True or (found is None and if_unknown):
+                return rule
+            left ^= 1 << number
+        return -1
+
+    def _candidates(self, facts: Facts) -> int:
+        """The columns that are left; a last one that asks nothing of any probe, the catch-all, is left in any case."""
+        left = self._everything
+        for get, rows, unlisted in self._hashed:
+            left &= rows.get(get(facts), unlisted)
+        floor = self._floor
+        for probe in self._probes:
+            if left == floor:
+                return left
+            left &= probe(facts)
+        return left
 
 
-def _columns(rules: Sequence[Rule]) -> Iterator[_Column]:
-    number = 0
-    for position, rule in enumerate(rules):
-        for leaves in _alternatives(_negation_normal(rule.when)):
-            column = _Column(number, position, leaves)
-            column.choose()
-            yield column
-            number += 1
+def _columns(rules: Sequence[Rule]) -> list[_Column]:
+    """The columns in the order of their rules, numbered downwards: the first of a set is its highest bit."""
+    written = [
+        (position, leaves)
+        for position, rule in enumerate(rules)
+        for leaves in _alternatives(_negation_normal(rule.when))
+    ]
+    columns = [_Column(len(written) - 1 - place, *each) for place, each in enumerate(written)]
+    for column in columns:
+        column.choose()
+    return columns
 
 
-def _ready(column: _Column, rules: Sequence[Rule], probes: Iterable[Any]) -> tuple[int, bool, Verdict | None]:
+_Ready = tuple[int, bool, Verdict | None]
+
+
+def _ready(column: _Column, rules: Sequence[Rule], probes: Collection[Any]) -> _Ready:
     return column.rule, rules[column.rule].if_unknown, column.rest(probes)
 
 

@@ -296,6 +296,7 @@ class RuleSet:
         self._hash = digest(document)
         enabled = tuple(rule for rule in rules if rule.enabled)
         self._ready = tuple(_Ready.of(rule) for rule in enabled)
+        self._all_decide = all(ready.decision is not None for ready in self._ready)
         self._index = Index(enabled)
         self._needs = Needs.of(rule.when for rule in enabled)
         self._named = Needs.of(rule.when for rule in rules).locations
@@ -425,7 +426,11 @@ class RuleSet:
         if self._boundaries or as_of is not None:
             rules, now = self._dated(order, now, as_of)
             return next(rules._walk(rules._needs.facts(order, view, now)))
-        return next(self._walk(self._needs.facts(order, view, now)))
+        facts = self._needs.facts(order, view, now)
+        if not self._all_decide:
+            return next(self._walk(facts))
+        position = self._index.first(facts)
+        return self._otherwise if position < 0 else self._ready[position].decision or self._otherwise
 
     def decisions(
         self,
