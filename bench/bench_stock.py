@@ -110,7 +110,8 @@ def main() -> None:
     sizes, times = ((2_000, 20_000), 1) if is_quick() else ((20_000, 60_000, 200_000), 3)
     show_head("fcflow", "sqlalchemy", "attrs")
     print(
-        f"SQLite {sqlite3.sqlite_version} in a file; {times} processes a size; processor seconds, median (least-greatest)\n"
+        f"SQLite {sqlite3.sqlite_version} in a file; {times} processes a size; "
+        "processor seconds, median (least-greatest)\n"
     )
     rows = [row_of(count, [one_round(count) for _ in range(times)]) for count in sizes]
     head = ("rows", "first file", "next file", "µs a row", "peak MiB", "baseline", "first / baseline")
