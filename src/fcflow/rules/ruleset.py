@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
 
 from attrs import evolve, frozen
 
@@ -29,9 +29,19 @@ from fcflow.rules.shape import check_shape, is_schema
 from fcflow.rules.source import canonical, digest, exact, plain, read
 from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
 
+if TYPE_CHECKING:
+    from fcflow.rules.batch import Decisions
+
 __all__ = ["Condition", "RuleSet", "compile_condition", "load_rules"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table of any library that speaks Arrow's C stream interface."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 
 # ------------------------------------------------------------------ what a condition asks for
@@ -458,11 +468,45 @@ class RuleSet:
         rules, now = self._dated(order, now, as_of)
         return rules._walk(rules._needs.facts(order, view, now), lifted)
 
+    @overload
+    def decide_many(
+        self, orders: ArrowTable, *, view: View | None = None, now: datetime | None = None
+    ) -> Decisions: ...
+    @overload
     def decide_many(
         self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
-    ) -> Iterator[Decision]:
-        """Lazily, `decide` for each of *orders*, in their order."""
+    ) -> Iterator[Decision]: ...
+    def decide_many(
+        self, orders: ArrowTable | Iterable[Order], *, view: View | None = None, now: datetime | None = None
+    ) -> Decisions | Iterator[Decision]:
+        """
+        `decide` for each of *orders*, in their order.
+
+        Args:
+            orders: Orders, decided lazily one at a time; or a table of the schema in
+                ``docs/reference/order-table.md`` (Arrow, Polars, whatever speaks Arrow's C stream interface), decided
+                at once, column by column.
+
+        Returns:
+            For a table a `fcflow.rules.batch.Decisions`: a sequence that also has ``rule_index`` and ``to_table()``.
+
+        Raises:
+            AllocationError: *view* or *now* is missing, and a rule asks for it.
+
+            OrderError: The table is not one of orders.
+
+            MissingExtraError: A table needs the extra ``batch``, which is not installed.
+        """
+        if isinstance(orders, ArrowTable):
+            return self._decide_table(orders, view, now)
         return (self.decide(order, view=view, now=now) for order in orders)
+
+    def _decide_table(self, table: ArrowTable, view: View | None, now: datetime | None) -> Decisions:
+        from fcflow.rules.batch import check_needs, decide_table
+
+        check_needs(self._needs.view, self._needs.now or bool(self._boundaries), view, now)
+        rules = self._rules if now is None or not self._boundaries else self.in_force(now).rules
+        return decide_table(rules, self._otherwise, table, view=view, now=now)
 
     def _walk(self, facts: Facts, lifted: Collection[str] = ()) -> Iterator[Decision]:
         effects: tuple[Effect, ...] = ()
