@@ -26,6 +26,7 @@ from fcflow.errors import StoreBusyError, StoreError, StoreVersionError
 from fcflow.store import Store, schema
 from fcflow.store.engines import open_engine, parse_url
 from fcflow.store.tables import SCHEMA_VERSION, build_tables
+from fcflow.testing.partners import World, order
 from fcflow.testing.stores import StoreContract, an_event, an_order, store_machine
 
 pytestmark = pytest.mark.real_server
@@ -396,3 +397,27 @@ def test_a_host_and_a_worker_take_turns(host: sa.Engine, store: Store) -> None:
             pass
     with store.transaction() as tx:
         assert tx.counter("x") == 2
+
+
+def test_the_main_job_runs_on_postgresql(open_store: Callable[..., Store]) -> None:
+    """
+    Orders are allocated, sent, partly shipped, cancelled and allocated anew; a plan changes nothing.
+    """
+    with World("leeds", "corby", store=open_store, tracked=True) as world:
+        world.partners["leeds"].stock({"MUG": 5})
+        world.partners["corby"].stock({"MUG": 5})
+        world.sync.add_orders([order("A1", MUG=2), order("A2", MUG=1)])
+        planned = world.sync.plan()
+        assert [delivery.fulfilment_ids for delivery in planned.deliveries] == [("A1", "A2")]
+        assert world.state("A1") == "open"
+        assert world.run().partners["leeds"].sent == ["A1", "A2"]
+
+        world.partners["leeds"].say("SHIPPED", "A1", sku="MUG", shipped=1, cancelled=1, tracking="T1")
+        world.partners["leeds"].say("CANCELLED", "A2")
+        report = world.run()
+        assert report.ok, str(report)
+        assert world.states("A1") == {"A1": "shipped", "A1-2": "sent"}
+        assert world.states("A2") == {"A2": "cancelled", "A2-2": "sent"}
+        world.partners["corby"].say("SHIPPED", "A1-2", "A2-2")
+        world.run()
+        assert (world.state("A1"), world.state("A2")) == ("closed", "closed")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -196,7 +196,9 @@ class World:
     Args:
         places: Codes of the partners, each with one location of the same code.
 
-        to: What the only rule says: places in order; ``None`` takes *rules* as they are.
+        rules: ``None`` sends every order to the first of *places* that has it all.
+
+        store: A URL, or what opens one.
 
     Example:
         >>> with World("leeds") as world:
@@ -214,7 +216,7 @@ class World:
         self,
         *places: str,
         rules: RuleSet | Mapping[str, Any] | None = None,
-        store: str = "sqlite://",
+        store: str | Callable[[], Store] = "sqlite://",
         tracked: bool = False,
         policies: Mapping[str, StockPolicy] | None = None,
         changes: Mapping[str, Mapping[str, Any]] | None = None,
@@ -235,7 +237,7 @@ class World:
     def restarted(self) -> Synchronizer:
         """A new synchronizer over the same store and partners, as after a restart."""
         self.sync = Synchronizer(
-            store=Store.open(self._store) if not hasattr(self, "sync") or "///" in self._store else self.sync.store,
+            store=self._opened(),
             rules=self._rules,
             locations=[*(self._location(code) for code in self.partners), *self._own],
             partners=[each.partner(**self._changes.get(code, {})) for code, each in self.partners.items()],
@@ -244,6 +246,13 @@ class World:
             clock=self.clock,
         )
         return self.sync
+
+    def _opened(self) -> Store:
+        """The store anew; one in memory lives as long as its object."""
+        if callable(self._store):
+            return self._store()
+        kept = hasattr(self, "sync") and "///" not in self._store
+        return self.sync.store if kept else Store.open(self._store)
 
     def _location(self, code: str) -> Location:
         policy = self._policies.get(code, StockPolicy(tracked=self._tracked))
