@@ -29,6 +29,7 @@ from fcflow.phases.checks import check_partner
 from fcflow.phases.context import ACTIVE, Context, describe
 from fcflow.phases.intake import add_orders
 from fcflow.phases.receive import receive
+from fcflow.phases.rule_sets import RuleSetCalls, with_live_rules
 from fcflow.phases.send import send_orders
 from fcflow.phases.state import empty
 from fcflow.phases.statuses import apply_statuses
@@ -66,7 +67,7 @@ def _layouts(given: Mapping[str, Layout] | Callable[[Feed], Layout] | None, base
     return lambda feed: named(feed.layout)
 
 
-class Synchronizer:
+class Synchronizer(RuleSetCalls):
     """
     Orders out to partners, statuses and stock back.
 
@@ -78,6 +79,11 @@ class Synchronizer:
         store: Where state, outbox, ledger and audit trail are.
 
         rules: ``None``: orders go only where they are moved by hand.
+
+        live_rules: Decide by the rule set that is live in the store, as it is at the start of each run; *rules* only
+            serves until one is.
+
+        currency: What rule sets that go live in the store and name no currency compare money in.
 
         locations: In the seller's own order of preference.
 
@@ -139,6 +145,8 @@ class Synchronizer:
         in_transaction: _IN_TRANSACTION | None = None,
         base: Path | None = None,
         lease_s: float = 300,
+        live_rules: bool = False,
+        currency: str | None = None,
     ) -> None:
         folder = base or Path.cwd()
         self._context = Context(
@@ -155,6 +163,8 @@ class Synchronizer:
             lease_s=lease_s,
             progress=progress,
             in_transaction=in_transaction,
+            live_rules=live_rules,
+            currency=currency,
         )
         self._remember_locations()
 
@@ -198,6 +208,8 @@ class Synchronizer:
                 progress=progress,
                 in_transaction=in_transaction,
                 base=config.base,
+                live_rules=config.live_rules,
+                currency=config.currency,
                 lease_s=lease_s,
             )
         except BaseException:
@@ -281,7 +293,7 @@ class Synchronizer:
         Returns:
             Everything that happened. What failed with one partner stands in its report and stops nobody else.
         """
-        return self._run(self._context, partners)
+        return self._run(self._current(), partners)
 
     def receive_statuses(self, *, partners: Collection[str] | None = None) -> RunReport:
         """Take in what partners say of their orders."""
@@ -298,7 +310,7 @@ class Synchronizer:
     def allocate(self) -> RunReport:
         """Decide for every open order who ships it."""
         with self._reported(self._context) as report:
-            report.allocation = allocate(self._context)
+            report.allocation = allocate(self._current())
         return report
 
     def send_orders(self, *, partners: Collection[str] | None = None) -> RunReport:
@@ -313,7 +325,12 @@ class Synchronizer:
 
         The partners are asked, and nothing is changed anywhere: not at theirs, not in the store.
         """
-        return dry_run.plan(self._context, lambda context: self._run(context, partners))
+        return dry_run.plan(self._current(), lambda context: self._run(context, partners))
+
+    def _current(self) -> Context:
+        """The context by the rules that are live now; one run keeps it to its end."""
+        self._context = with_live_rules(self._context)
+        return self._context
 
     def _run(self, context: Context, partners: Collection[str] | None) -> RunReport:
         with self._reported(context) as report:
@@ -521,7 +538,7 @@ class Synchronizer:
 
             AllocationError: There is no rule set.
         """
-        context = self._context
+        context = self._current()
         if context.rules is None:
             raise AllocationError("there is no rule set to explain")
         view = self.order(order_id)

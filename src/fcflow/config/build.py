@@ -281,7 +281,7 @@ class Loader:
 
     def _rules(self) -> None:
         rules = self.document.get("rules")
-        if rules is None or not self.sound(("rules",)):
+        if rules is None or rules == {"store": True} or not self.sound(("rules",)):
             return
         name = rules if isinstance(rules, str) else None
         try:

@@ -49,7 +49,8 @@ class Config:
 
         schema: Database schema of the tables, or ``None``.
 
-        rules: Path of the rule set, the rule set itself, or ``None``: orders wait until they are moved by hand.
+        rules: Path of the rule set, the rule set itself, ``{"store": True}`` for the one that is live in the store, or
+            ``None``: orders wait until they are moved by hand.
 
         ready: Condition that an order must meet before it is allocated, or ``None`` for the usual one.
 
@@ -82,8 +83,13 @@ class Config:
         """The layout of *feed*; loaded once."""
         return self._loader.layout(feed.layout, feed.kind)
 
+    @property
+    def live_rules(self) -> bool:
+        """Whether the rule set that is live in the store decides."""
+        return self.rules == {"store": True}
+
     def rule_set(self) -> RuleSet | None:
-        """The rule set; compiled once. ``None`` where the configuration has none."""
+        """The rule set; compiled once. ``None`` where the configuration has none, or the store has it."""
         return self._loader.rule_set
 
     def ready_condition(self) -> Condition | None:

@@ -23,6 +23,7 @@ from fcflow.model import (
     View,
 )
 from fcflow.phases.context import Context, Writing, describe
+from fcflow.phases.rule_sets import keep_rule_set
 from fcflow.phases.state import settle
 from fcflow.phases.stock_view import stock_view
 from fcflow.reports import AllocationReport
@@ -49,6 +50,7 @@ def allocate(context: Context) -> AllocationReport:
         for start in range(0, len(candidates), _CHUNK):
             context.tell("allocate", None, start, len(candidates))
             with context.writing(lease=lease) as writing:
+                keep_rule_set(context, writing)
                 writing.taken(candidates[start : start + _CHUNK])
                 for order in writing.tx.orders(candidates[start : start + _CHUNK]):
                     _allocate_one(context, order, view, writing, report)
@@ -154,16 +156,21 @@ def _apply(
         _note_allocated(context, each, routing, writing)
     changed = evolve(order, fulfilments=(*order.fulfilments, *made))
     if routing.action == "hold":
-        _hold(changed, routing, writing, report)
+        _hold(context, changed, routing, writing, report)
     elif routing.action == "backorder":
-        _backorder(changed, routing, writing, report)
+        _backorder(context, changed, routing, writing, report)
     elif routing.action == "allocate":
         stored = evolve(order.stored, rule_id=rule_id, reason=None, state=OrderState.OPEN, updated_at=writing.now)
         writing.put_order(stored)
         settle(evolve(changed, stored=stored), writing)
     else:
         reason = "; ".join(routing.explanation) or routing.reason or "no rule decided"
-        _keep(order, reason, rule_id, writing, report)
+        _keep(order, reason, rule_id, writing, report, rule_set=_rule_set(context))
+
+
+def _rule_set(context: Context) -> str | None:
+    """The version that every decision names in the audit trail."""
+    return None if context.rules is None else context.rules.hash
 
 
 def _make(
@@ -218,7 +225,7 @@ def _note_allocated(context: Context, view: FulfilmentView, routing: Routing, wr
         "; ".join(routing.explanation),
         fulfilment=view,
         rule=view.rule_id,
-        rule_set=None if context.rules is None else context.rules.hash,
+        rule_set=_rule_set(context),
         lines={line.line_id: line.quantity for line in view.lines},
         effects=[f"{e.kind} {e.name or ''} {e.value} (rule {e.rule_id})".replace("  ", " ") for e in view.effects]
         or None,
@@ -226,18 +233,20 @@ def _note_allocated(context: Context, view: FulfilmentView, routing: Routing, wr
     )
 
 
-def _hold(order: OrderView, routing: Routing, writing: Writing, report: AllocationReport) -> None:
+def _hold(context: Context, order: OrderView, routing: Routing, writing: Writing, report: AllocationReport) -> None:
     reason = routing.reason or "held by a rule"
     rule_id = None if routing.decision is None else routing.decision.rule_id
     stored = evolve(
         order.stored, state=OrderState.HELD, held_reason=reason, rule_id=rule_id, reason=reason, updated_at=writing.now
     )
     writing.put_order(stored)
-    writing.note(AuditType.HELD, reason, order_id=order.order_id, rule=rule_id)
+    writing.note(AuditType.HELD, reason, order_id=order.order_id, rule=rule_id, rule_set=_rule_set(context))
     report.held[order.order_id] = reason
 
 
-def _backorder(order: OrderView, routing: Routing, writing: Writing, report: AllocationReport) -> None:
+def _backorder(
+    context: Context, order: OrderView, routing: Routing, writing: Writing, report: AllocationReport
+) -> None:
     reason = routing.reason or "short"
     report.backordered[order.order_id] = reason
     if order.stored.state is OrderState.BACKORDERED and order.stored.reason == reason:
@@ -245,16 +254,31 @@ def _backorder(order: OrderView, routing: Routing, writing: Writing, report: All
     rule_id = None if routing.decision is None else routing.decision.rule_id
     stored = evolve(order.stored, state=OrderState.BACKORDERED, reason=reason, rule_id=rule_id, updated_at=writing.now)
     writing.put_order(stored)
-    writing.note(AuditType.BACKORDERED, reason, order_id=order.order_id, rule=rule_id, short=dict(routing.short))
+    writing.note(
+        AuditType.BACKORDERED,
+        reason,
+        order_id=order.order_id,
+        rule=rule_id,
+        rule_set=_rule_set(context),
+        short=dict(routing.short),
+    )
 
 
-def _keep(order: OrderView, reason: str, rule_id: str | None, writing: Writing, report: AllocationReport) -> None:
+def _keep(
+    order: OrderView,
+    reason: str,
+    rule_id: str | None,
+    writing: Writing,
+    report: AllocationReport,
+    *,
+    rule_set: str | None = None,
+) -> None:
     report.kept[order.order_id] = reason
     if order.stored.reason == reason and order.stored.state is OrderState.OPEN:
         return
     stored = evolve(order.stored, state=OrderState.OPEN, reason=reason, rule_id=rule_id, updated_at=writing.now)
     writing.put_order(stored)
-    writing.note(AuditType.NOT_ALLOCATED, reason, order_id=order.order_id, rule=rule_id)
+    writing.note(AuditType.NOT_ALLOCATED, reason, order_id=order.order_id, rule=rule_id, rule_set=rule_set)
 
 
 def place_at(

@@ -138,6 +138,10 @@ class Context:
 
         priority: Which of them is served first.
 
+        live_rules: Whether the rule set that is live in the store replaces *rules*.
+
+        currency: What rule sets that go live there and name no currency compare money in.
+
         layout_of: The layout of a feed.
 
         in_transaction: The host's callback, called with our connection and the events right before every commit.
@@ -159,6 +163,8 @@ class Context:
     open_way: Callable[[Partner, str], Transport] | None = None
     lease_s: float = 300
     priority: Priority = field(factory=Priority)
+    live_rules: bool = False
+    currency: str | None = None
     actor: str = field(default="synchronizer")
 
     def open(self, partner: Partner, connection: str) -> Transport:

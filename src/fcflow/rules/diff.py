@@ -29,12 +29,15 @@ class Case:
 
     Args:
         as_of: The instant whose rules decide; ``None`` is *now*.
+
+        lifted: Rules whose hold a person lifted from the order.
     """
 
     order: Order
     view: View | None = None
     now: datetime | None = None
     as_of: datetime | None = None
+    lifted: tuple[str, ...] = ()
 
 
 @frozen
@@ -84,6 +87,8 @@ class RuleDiff:
             ``otherwise`` stands for what happens to orders that no rule decides.
 
         skipped: Orders that could not be compared.
+
+        drifted: Ids of orders that the old rules, asked again, do not decide as they did; of `Synchronizer.replay`.
     """
 
     old: str | None
@@ -92,6 +97,7 @@ class RuleDiff:
     changes: tuple[RuleChange, ...]
     edits: immutabledict[str, str] = immutabledict()
     skipped: tuple[Skipped, ...] = ()
+    drifted: tuple[str, ...] = ()
 
     @property
     def moved(self) -> tuple[RuleChange, ...]:
@@ -122,6 +128,7 @@ class RuleDiff:
             "flows": flows,
             "rules": self.responsible,
             "changes": [_change_document(change) for change in self.changes],
+            "drifted": list(self.drifted),
             "skipped": [{"order": each.order_id, "reason": each.reason} for each in self.skipped],
         }
 
@@ -130,6 +137,9 @@ class RuleDiff:
         lines += [f"  {start} -> {end}: {count}" for (start, end), count in self.flows.items()]
         for rule, count in self.responsible.items():
             lines.append(f"  by {rule} ({self.edits.get(rule, 'not edited')}): {count}")
+        if self.drifted:
+            shown = ", ".join(self.drifted[:5]) + (", ..." if len(self.drifted) > 5 else "")
+            lines.append(f"  the old rules do not decide any more as they did: {len(self.drifted)} ({shown})")
         lines += [f"  not compared: {each.order_id}: {each.reason}" for each in self.skipped]
         return "\n".join(lines)
 
@@ -233,6 +243,8 @@ def diff_cases(cases: Iterable[tuple[RuleSet, Case]], new: RuleSet) -> RuleDiff:
 
 
 def _decided(rules: RuleSet, case: Case) -> Decision:
+    if case.lifted:
+        return next(rules.decisions(case.order, case.view, case.now, as_of=case.as_of, lifted=case.lifted))
     return rules.decide(case.order, view=case.view, now=case.now, as_of=case.as_of)
 
 
