@@ -1,9 +1,11 @@
 """
 Orders decided per second at 10, 100 and 1,000 rules, against the naive oracle in the same run.
 
-Run ``python bench/bench_rules.py [--quick]``. Every answer of the engine on the oracle's share of the orders is
-compared with the oracle's before anything is timed. The workload is seeded: orders of a general shop, and rules
+Run ``python bench/bench_rules.py [--quick] [--peers]``. Every answer of the engine on the oracle's share of the orders
+is compared with the oracle's before anything is timed. The workload is seeded: orders of a general shop, and rules
 grown around real orders, a few orders each; how many of the orders a rule takes is in the table.
+
+With ``--peers`` it compares fcflow with other rule engines instead, over the workload of ``bench/rules``.
 """
 
 from __future__ import annotations
@@ -192,12 +194,28 @@ def row(found: dict[str, Any]) -> list[str]:
 HEAD = ["rules", "thousand orders/s", "naive oracle", "ratio", "taken by a rule", "load, s"]
 
 
+def compare_with_peers(given: argparse.Namespace) -> None:
+    """The other benchmark."""
+    from rules.compare import run
+    from rules.figure import draw
+
+    show_head("fcflow", "attrs")
+    found = run(given.rules or [10, 100, 1_000, 10_000], quick=given.quick)
+    if given.figure:
+        draw(found, given.figure)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer orders and repeats")
-    parser.add_argument("--rules", type=int, nargs="*", default=[10, 100, 1_000])
+    parser.add_argument("--rules", type=int, nargs="*", help="lengths of the rule list")
+    parser.add_argument("--peers", action="store_true", help="beside other engines: pip install --group bench")
+    parser.add_argument("--figure", help="with --peers: draw the cost of an order against rules into this SVG")
     given = parser.parse_args()
+    if given.peers:
+        compare_with_peers(given)
+        return
     count, repeats = (4_000, 3) if given.quick else (20_000, 7)
     chance = random.Random(SEED)
     orders = [make_order(number, chance) for number in range(count)]
@@ -205,7 +223,7 @@ def main() -> None:
     print(
         f"{count:,} orders, seed {SEED}; process time of one core, median of {repeats} (least-greatest)\n", flush=True
     )
-    print(table(HEAD, [row(measure(size, orders, repeats)) for size in given.rules]))
+    print(table(HEAD, [row(measure(size, orders, repeats)) for size in given.rules or [10, 100, 1_000]]))
 
 
 if __name__ == "__main__":
