@@ -56,7 +56,7 @@ def compile_node(node: Node) -> Verdict:
         case Test():
             return _test(node)
         case Lines():
-            return _lines(node.kind, compile_node(node.part))
+            return _lines(node)
         case CountLines():
             return _count(node)
         case SumLines():
@@ -204,11 +204,27 @@ def _each_line(part: Verdict, facts: Facts) -> Iterator[bool | None]:
         facts.line = outer
 
 
-def _lines(kind: str, part: Verdict) -> Verdict:
-    if kind == "every_line":
+def _lines(node: Lines) -> Verdict:
+    if node.kind == "every_line":
+        part = compile_node(node.part)
         return lambda facts: every(_each_line(part, facts))
-    any_line = _any_line(part)
-    return any_line if kind == "any_line" else _not(any_line)
+    any_line = _any_sku(node.part) or _any_line(compile_node(node.part))
+    return any_line if node.kind == "any_line" else _not(any_line)
+
+
+def _any_sku(part: Node) -> Verdict | None:
+    """Whether a line has one of these SKUs: much asked, and never unknown."""
+    if not isinstance(part, Test) or part.field.name != "line.sku" or part.op not in ("eq", "in") or part.ignore_case:
+        return None
+    wanted = frozenset(part.value if isinstance(part.value, tuple) else (part.value,))
+
+    def verdict(facts: Facts) -> bool | None:
+        for line in facts.order.lines:  # noqa: SIM110  # a generator would cost more than all it tests
+            if line.sku in wanted:
+                return True
+        return False
+
+    return verdict
 
 
 def _any_line(part: Verdict) -> Verdict:

@@ -306,13 +306,18 @@ class RuleSet:
         self._hash = digest(document)
         enabled = tuple(rule for rule in rules if rule.enabled)
         self._ready = tuple(_Ready.of(rule) for rule in enabled)
-        self._all_decide = all(ready.decision is not None for ready in self._ready)
         self._index = Index(enabled)
         self._needs = Needs.of(rule.when for rule in enabled)
         self._named = Needs.of(rule.when for rule in rules).locations
         self._boundaries = boundaries(rules)
+        self._at_once = self._first_decisions() if not self._boundaries else None
         self._standing: dict[int, RuleSet] = {}
         self._instant: datetime | None = None
+
+    def _first_decisions(self) -> tuple[Decision, ...] | None:
+        """By position, ``otherwise`` last, where every rule decides; ``None`` where a rule only adds effects."""
+        made = [ready.decision for ready in self._ready if ready.decision is not None]
+        return (*made, self._otherwise) if len(made) == len(self._ready) else None
 
     # -------------------------------------------------------------- what it is
 
@@ -433,14 +438,12 @@ class RuleSet:
         Raises:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
+        if self._at_once is not None and as_of is None:
+            return self._at_once[self._index.first(self._needs.facts(order, view, now))]
         if self._boundaries or as_of is not None:
             rules, now = self._dated(order, now, as_of)
             return next(rules._walk(rules._needs.facts(order, view, now)))
-        facts = self._needs.facts(order, view, now)
-        if not self._all_decide:
-            return next(self._walk(facts))
-        position = self._index.first(facts)
-        return self._otherwise if position < 0 else self._ready[position].decision or self._otherwise
+        return next(self._walk(self._needs.facts(order, view, now)))
 
     def decisions(
         self,
