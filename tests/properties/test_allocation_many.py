@@ -2,13 +2,16 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcflow.allocation import route
 from fcflow.allocation_many import Priority, allocate_many, in_turn
 from fcflow.model import Decision, Location, Order, OrderLine, StockPolicy
+from fcflow.optimise import Weights, optimise
 from fcflow.stock import Picture, StockView
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -132,3 +135,120 @@ def test_who_comes_first_is_served_as_if_it_were_alone(orders, rules, stock, cap
     assert allocate_many(half, Rules(rules), view, NOON, priority=PRIORITY) == routings[: len(half)]
     if served:
         assert route(served[0], Rules(rules), view, NOON) == routings[0]
+
+
+# ------------------------------------------------------------------ the batch as a whole
+
+
+def ways_of_order(order, decision, codes):
+    """Every way to place *order* by *decision*, whole or not: as {(code, line): units}."""
+    if decision.split == "never":
+        for code in codes:
+            yield {(code, line.line_id): line.quantity for line in order.lines}
+        return
+    yield from _ways_of_lines(list(order.lines), decision, codes)
+
+
+def _ways_of_lines(lines, decision, codes):
+    if not lines:
+        yield {}
+        return
+    for rest in _ways_of_lines(lines[1:], decision, codes):
+        for line_way in _ways_of_line(lines[0], decision, codes):
+            yield rest | line_way
+
+
+def _ways_of_line(line, decision, codes):
+    if decision.split == "by_line":
+        yield from ({(code, line.line_id): line.quantity} for code in codes)
+        counts = []
+    else:
+        counts = product(range(line.quantity + 1), repeat=len(codes))
+    for split in counts:
+        if sum(split) == line.quantity or (decision.if_short == "backorder" and 0 < sum(split) < line.quantity):
+            yield {(code, line.line_id): units for code, units in zip(codes, split, strict=True) if units}
+    if decision.if_short == "backorder":
+        yield {}
+
+
+def brute_force(orders, decision, view, floor):
+    """The most units and then the least parcels over every way to place all *orders*; by trying them all."""
+    codes = decision.locations or CODES
+    ways = []
+    for order in orders:
+        found = [way for way in ways_of_order(order, decision, codes) if sum(way.values()) >= floor[order.order_id]]
+        ways.append([(order, way) for way in ([] if floor[order.order_id] else [{}]) + found])
+    return max(filter(None, (_worth(chosen, view) for chosen in product(*ways))))
+
+
+def _worth(chosen, view):
+    drawn, parcels, units = Counter(), Counter(), 0
+    for order, way in chosen:
+        parcels.update({code for code, _ in way})
+        for (code, line_id), count in way.items():
+            drawn[code, order.line(line_id).sku] += count
+            units += count
+    if any(count > (view.allocatable(*key)) for key, count in drawn.items()):
+        return None
+    most = {code: view.locations[code].capacity_per_day for code in parcels}
+    if any(most[code] is not None and count > most[code] for code, count in parcels.items()):
+        return None
+    return units, -sum(parcels.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches(max_size=3), decisions, stocks, capacities)
+def test_the_optimum_is_what_brute_force_finds(orders, decision, stock, capacities):
+    """
+    On tiny batches every way is tried: as many units, and as few parcels, under the same stock and capacity.
+    """
+    orders = [evolve(order, lines=order.lines[:2]) for order in orders]
+    orders = [
+        evolve(order, lines=[evolve(line, quantity=min(2, line.quantity)) for line in order.lines]) for order in orders
+    ]
+    view = world(stock, capacities)
+    greedy = allocate_many(orders, Rules([decision]), view, NOON)
+    floor = {each.order_id: sum(line.quantity for p in each.placements for line in p.lines) for each in greedy}
+
+    found = optimise(orders, Rules([decision]), view, NOON)
+
+    assert found.proven
+    assert (found.score.units, -found.score.parcels) == brute_force(orders, decision, view, floor)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    batches(),
+    st.lists(decisions, min_size=1, max_size=3),
+    stocks,
+    capacities,
+    st.frozensets(st.sampled_from(CODES), max_size=1),
+    st.randoms(use_true_random=False),
+)
+def test_the_optimum_keeps_every_law_and_the_greedy_result_is_its_floor(
+    orders, rules, stock, capacities, endless, random
+):
+    """
+    Units are conserved and none is promised twice; nobody gets fewer units than in turn, the batch is never worse; and
+    the order of the input makes no difference.
+    """
+    view = world(stock, capacities, endless)
+    weights = Weights(parcel=1, km=0.01, cost=lambda order, location: len(location.code))
+
+    found = optimise(orders, Rules(rules), view, NOON, priority=PRIORITY, weights=weights)
+
+    check_batch(orders, view, found.routings)
+    greedy = allocate_many(orders, Rules(rules), view, NOON, priority=PRIORITY)
+    for before, after in zip(greedy, found.routings, strict=True):
+        assert before.order_id == after.order_id
+        assert sum(before.short.values()) >= sum(after.short.values()) or before.action not in ("allocate", "backorder")
+        assert before.action != "allocate" or after.action == "allocate"
+        assert not before.placements or after.placements
+        assert not after.placements or after.decision in rules[: rules.index(before.decision or rules[-1]) + 1]
+        used = {placement.location for placement in after.placements}
+        assert not used or used <= set(after.decision.locations or CODES)
+        assert not used or after.decision.split != "never" or len(used) == 1
+    assert found.score == found.greedy or found.score.beats(found.greedy)
+    assert (found.score == found.greedy) == (list(found.routings) == greedy)
+    again = optimise(random.sample(orders, len(orders)), Rules(rules), view, NOON, priority=PRIORITY, weights=weights)
+    assert again == found
