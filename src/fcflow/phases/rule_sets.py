@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,13 +13,15 @@ from sqlalchemy.engine import Connection
 
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.errors import ConfigError, DocumentError, Fault, RuleError
+from fcflow.model import Order
 from fcflow.phases.context import Context, Writing, describe
 from fcflow.phases.stock_view import stock_view
 from fcflow.rules import RuleSet, load_rules
 from fcflow.rules import source as json_source
 from fcflow.rules.coverage import run_examples
-from fcflow.rules.diff import Case, RuleDiff, Skipped, diff_cases
+from fcflow.rules.diff import Case, RuleDiff, Skipped, diff, diff_cases
 from fcflow.rules.faults import Faults, nearest
+from fcflow.stock import StockView
 from fcflow.store import RuleSetState, StoredRuleSet, Transaction
 
 __all__ = ["RuleSetCalls", "RuleSource", "keep_rule_set", "with_live_rules"]
@@ -139,6 +141,23 @@ class RuleSetCalls:
         if not was_live or (to is not None and len(was_live) > 1):
             raise _refused("rules", f"expected one rule set that was live before, got {len(was_live)}", to)
         return _publish(self._context, was_live[0].hash, note, actor, connection)
+
+    def diff_rules(self, old: RuleSource, new: RuleSource, orders: Iterable[Order]) -> RuleDiff:
+        """
+        What *new* would decide about *orders* that *old* does not, now and with the stock of the store.
+
+        Args:
+            old, new: As for `publish_rules`.
+
+        Raises:
+            RuleError: One of them has faults.
+        """
+        return diff(self._resolved(old), self._resolved(new), orders, view=self.stock_view(), now=self._context.clock())
+
+    def stock_view(self) -> StockView:
+        """The stock as rules see it now."""
+        with self._context.store.reading() as tx:
+            return stock_view(self._context, tx, self._context.clock())
 
     def replay(self, rules: RuleSource, *, since: datetime | None = None) -> RuleDiff:
         """
