@@ -31,6 +31,7 @@ from fcflow.errors import (
     TransportUnsupportedError,
 )
 from fcflow.model import Feed, PartnerLimits
+from fcflow.transports._limits import capped
 from fcflow.transports._names import UNFINISHED, archived_name, fault_of_name, joined, safe_folder, safe_name
 from fcflow.transports.base import Capabilities, Delivery, Fetched, Finding, Offer, Outcome, Presence, Query, Receipt
 
@@ -349,12 +350,12 @@ class FolderTransport:
     def _is_beginning(self, delivery: Delivery, path: str, found: Entry) -> bool:
         if found.size is None or found.size >= delivery.size:
             return False
-        content = b"".join(_capped(self.server.read(path, found.size), delivery.size, self._at(path)))
+        content = b"".join(capped(self.server.read(path, found.size), delivery.size, self._at(path)))
         return delivery.content.startswith(content)
 
     def _digest(self, path: str, size: int) -> str:
         digest = hashlib.sha256()
-        for block in _capped(self.server.read(path, size), max(size, 1), self._at(path)):
+        for block in capped(self.server.read(path, size), max(size, 1), self._at(path)):
             digest.update(block)
         return digest.hexdigest()
 
@@ -461,7 +462,7 @@ class FolderTransport:
 
     def _copy(self, path: str, size: int | None, sink: BinaryIO) -> Fetched:
         digest, count = hashlib.sha256(), 0
-        for block in _capped(self.server.read(path, size), self.limits.max_bytes, self._at(path)):
+        for block in capped(self.server.read(path, size), self.limits.max_bytes, self._at(path)):
             count += len(block)
             if size is not None and count > size:
                 raise TransportCorruptError(f"{self._at(path)}: expected {size} bytes, got more")
@@ -565,15 +566,6 @@ def _unclear_if_lost(message: str) -> Iterator[None]:
         raise
     except TransportError as error:
         raise TransportUnclearError(f"{message}: {error}") from error
-
-
-def _capped(blocks: Iterable[bytes], most: int, where: str) -> Iterator[bytes]:
-    count = 0
-    for block in blocks:
-        count += len(block)
-        if count > most:
-            raise TransportTooLargeError(f"{where}: expected at most {most} bytes, got more")
-        yield block
 
 
 def _marker_name(feed: Feed, name: str) -> str | None:

@@ -66,7 +66,7 @@ class FtpClient(ftplib.FTP):
 
     def _read_from_socket(self) -> None:
         # A reply may quote a name in any encoding.
-        self.file = self.sock.makefile("r", encoding=self.encoding, errors="surrogateescape")  # type: ignore[union-attr]
+        self.file = self.sock.makefile("r", encoding=self.encoding, errors="surrogateescape")  # type: ignore[union-attr]  # connected
 
     def _start_tls(self) -> None:
         try:

@@ -29,7 +29,6 @@ from fcflow.errors import (
     TransportCorruptError,
     TransportError,
     TransportTimeoutError,
-    TransportTooLargeError,
     TransportUnavailableError,
     TransportUnsupportedError,
     TransportUntrustedError,
@@ -95,7 +94,7 @@ class _Line:
     def watch(self, sock: socket) -> None:
         copy = fromfd(sock.fileno(), sock.family, sock.type)
         with self._lock:
-            copy, self._copy = self._copy, copy  # type: ignore[assignment]
+            copy, self._copy = self._copy, copy  # type: ignore[assignment]  # what was there may be nothing
             if self.expired:
                 self._shut()
         if copy is not None:
@@ -363,18 +362,3 @@ def _tls_reason(error: ssl.SSLError) -> str:
 def _clause(root: BaseException) -> str:
     text = root.strerror if isinstance(root, OSError) and root.strerror else ""
     return text or f"no answer ({type(root).__name__})"
-
-
-def capped(pieces: Iterator[bytes], max_bytes: int, place: str) -> Iterator[bytes]:
-    """
-    The same pieces, as long as they hold *max_bytes* at most.
-
-    Raises:
-        TransportTooLargeError: There are more.
-    """
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > max_bytes:
-            raise TransportTooLargeError(f"{place}: expected {max_bytes} bytes at most, got more")
-        yield piece

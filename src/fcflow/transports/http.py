@@ -39,8 +39,9 @@ from fcflow.errors import (
     TransportUnsupportedError,
 )
 from fcflow.model import Feed, FeedKind
+from fcflow.transports._limits import capped
 from fcflow.transports._names import safe_name
-from fcflow.transports._wire import Answer, Call, Wire, capped
+from fcflow.transports._wire import Answer, Call, Wire
 from fcflow.transports.base import (
     Capabilities,
     Delivery,
@@ -235,8 +236,8 @@ def _not_now(headers: Mapping[str, str], message: str) -> TransportUnavailableEr
     error = TransportUnavailableError(message)
     wait = _cleaned(headers.get("Retry-After", ""), 40)
     if wait:
-        error.add_note(f"retry after {wait}{' s' if wait.isdigit() else ''}")
-    if wait.isdigit() and isinstance(error, TransientError):
+        error.add_note(f"retry after {wait}{' s' if wait.isdecimal() else ''}")
+    if wait.isdecimal() and isinstance(error, TransientError):
         error.retry_after_s = float(wait)
     return error
 
@@ -387,8 +388,9 @@ class HttpTransport:
         with self._wire.call(call) as answer:
             if answer.status not in _ANSWERED:
                 raise _look_failure(_said(answer, secrets), call.place)
-            if _declared_size(answer.headers) > limit:
-                raise TransportTooLargeError(f"{call.place}: expected {limit} bytes at most, got more")
+            declared = _declared_size(answer.headers)
+            if declared > limit:
+                raise TransportTooLargeError(f"{call.place}: expected at most {limit} bytes, got {declared}")
             return _poured(capped(answer.pieces, limit, call.place), sink)
 
     def settle(self, offer: Offer, outcome: Outcome) -> None:

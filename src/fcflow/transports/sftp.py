@@ -105,7 +105,7 @@ class _SftpServer:
             try:
                 self._ssh, self._owner = self._new_client(), os.getpid()
                 self._sftp = self._connected(self._ssh)
-                self._sftp.get_channel().settimeout(self.endpoint.limits.timeout_s)  # type: ignore[union-attr]
+                self._sftp.get_channel().settimeout(self.endpoint.limits.timeout_s)  # type: ignore[union-attr]  # open
             except BaseException:
                 self._drop()
                 raise
