@@ -104,7 +104,7 @@ def _datetime(options: Mapping[str, Any]) -> _Convert:
 
     def convert(text: str) -> datetime:
         try:
-            moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)  # noqa: DTZ007
+            moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)  # noqa: DTZ007  # made aware below
             aware = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
             return aware.astimezone(UTC)
         except (ValueError, OverflowError):

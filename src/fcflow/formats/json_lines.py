@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, BinaryIO
@@ -18,18 +19,28 @@ from fcflow.formats.codec import Cell, Place, Row
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
-__all__ = ["JsonLinesCodec", "build_json_lines", "read_objects"]
+__all__ = ["JsonLinesCodec", "build_json_lines", "read_objects", "without_repeats"]
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _refuse_constant(word: str) -> Any:
     raise ValueError(f"{word} is not a number of JSON")
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """
+    An object of its pairs, for ``object_pairs_hook``.
+
+    Raises:
+        ValueError: A key stands twice; JSON itself would keep the last and say nothing.
+    """
     made = dict(pairs)
     if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
+        raise ValueError(f"key {repeated[:60]!r} stands twice in one object")
     return made
 
 
@@ -46,7 +57,7 @@ def read_objects(stream: BinaryIO, options: Mapping[str, Any], **numbers: Any) -
     encoding = options.get("encoding", "utf-8")
     lines = Lines(stream, encoding, options.get("max_line", MAX_LINE))
     load = json.JSONDecoder(
-        parse_constant=_refuse_constant, object_pairs_hook=_without_repeats, strict=True, **numbers
+        parse_constant=_refuse_constant, object_pairs_hook=without_repeats, strict=True, **numbers
     ).decode
     for line in lines:
         text = line.strip()
@@ -166,13 +177,20 @@ def _put(target: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def _cell(value: Any) -> Cell:
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
+        return _storable(value)
+    if value is None:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return value
+        return [_storable(each) for each in value]
     raise ValueError("not a scalar")
+
+
+def _storable(text: str) -> str:
+    """*text*; an escaped NUL or half of a surrogate pair, which no database or file can hold, is replaced."""
+    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
 
 
 def _json_value(place: Place, cell: Cell) -> Any:

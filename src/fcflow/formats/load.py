@@ -26,7 +26,7 @@ from fcflow.formats.documents import DocumentEngine
 from fcflow.formats.fields import FieldInfo, Getter, find_field, nearest_field
 from fcflow.formats.fixed_width import build_fixed_width
 from fcflow.formats.form import build_form
-from fcflow.formats.json_lines import build_json_lines
+from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout, MappedEngine, Reader, Skip, Writer
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
 from fcflow.formats.text import normal_encoding
@@ -157,19 +157,11 @@ def _found(
 
 def _parsed(name: str, content: bytes) -> Mapping[str, Any]:
     try:
-        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_once)  # type: ignore[no-any-return]
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=without_repeats)  # type: ignore[no-any-return]  # its shape is checked later
     except json.JSONDecodeError as error:
         raise LayoutError(name, [Fault(error.msg, line=error.lineno, column=error.colno)]) from error
     except (ValueError, RecursionError) as error:
         raise LayoutError(name, [Fault(str(error))]) from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
-    return made
 
 
 # ------------------------------------------------------------------ check and compile
