@@ -25,6 +25,10 @@ WAITING = (_S.READY, _S.SEND_FAILED)
 RESTATED = (_S.SENT, _S.ACCEPTED, _S.PART_SHIPPED)
 """What the partner has, and a feed of all open orders says again."""
 
+_ARRIVED = (*RESTATED, _S.SHIPPED)
+_PAST_SENDING = (*_ARRIVED, _S.CANCELLED)
+"""What becomes of a delivery changes nothing about these: the partner has them, or has let them go."""
+
 
 @frozen
 class Minted:
@@ -56,7 +60,7 @@ class Outcomes:
         moved = [
             evolve(view, state=advance(view.state, state), updated_at=writing.now)
             for view in views
-            if view.state not in (*RESTATED, _S.SHIPPED, _S.CANCELLED)
+            if view.state not in _PAST_SENDING
         ]
         writing.put_fulfilments(moved)
 
@@ -86,7 +90,7 @@ class Outcomes:
                     answer=receipt.answer,
                 )
         self.report.deliveries += 1
-        self.report.sent += [view.fulfilment_id for view in views if view.state not in (*RESTATED, _S.SHIPPED)]
+        self.report.sent += [view.fulfilment_id for view in views if view.state not in _ARRIVED]
 
     def failed(self, minted: Minted, error: FcflowError, *, counts: bool) -> None:
         text = describe(error)
@@ -102,7 +106,7 @@ class Outcomes:
                 updated_at=writing.now,
             )
             for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
-                if view.state not in (*RESTATED, _S.SHIPPED, _S.CANCELLED):
+                if view.state not in _PAST_SENDING:
                     self.refused(writing, view, error, counts=counts, delivery=minted.outbox_id)
 
     def refused(
@@ -148,7 +152,7 @@ class Outcomes:
                 updated_at=writing.now,
             )
             for view in writing.tx.fulfilments(ids=minted.delivery.fulfilment_ids):
-                if view.state in (*RESTATED, _S.SHIPPED, _S.CANCELLED):
+                if view.state in _PAST_SENDING:
                     continue
                 unclear = evolve(view, state=advance(view.state, _S.UNCLEAR), label_error=text, updated_at=writing.now)
                 writing.put_fulfilments([unclear])
@@ -167,7 +171,7 @@ class Outcomes:
 
 
 def _as_sent(view: FulfilmentView, writing: Writing) -> FulfilmentView:
-    if view.state in (*RESTATED, _S.SHIPPED, _S.CANCELLED):
+    if view.state in _PAST_SENDING:
         return view
     return evolve(
         view,

@@ -9,7 +9,7 @@ be done: send again, note that it arrived, or leave it to a person.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -50,14 +50,14 @@ def send_orders(context: Context, partner: Partner, report: RunReport) -> None:
     with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
         with context.store.reading() as tx:
             left = tx.deliveries(partner=partner.code, states=_UNFINISHED)
-            waiting = _waiting(tx.fulfilments(partner=partner.code, states=WAITING))
+            views = tx.fulfilments(partner=partner.code, states=WAITING)
+        waiting = [view.fulfilment_id for view in views if _may_leave(view)]
         if left or waiting:
-            sender = _Sender(context, partner, feed, lease, report.partner(partner.code))
-            sender.run(left, [view.fulfilment_id for view in waiting])
+            _Sender(context, partner, feed, lease, report.partner(partner.code)).run(left, waiting)
 
 
-def _waiting(views: Iterable[FulfilmentView]) -> list[FulfilmentView]:
-    return [view for view in views if not view.parked and not view.cancel_requested_at]
+def _may_leave(view: FulfilmentView) -> bool:
+    return not view.parked and not view.cancel_requested_at
 
 
 def _kept_back(order: OrderView, view: FulfilmentView) -> bool:
@@ -169,7 +169,7 @@ class _Sender:
         return [
             (orders[view.order_id], view)
             for view in views
-            if view.state in wanted and _waiting([view]) and not _kept_back(orders[view.order_id], view)
+            if view.state in wanted and _may_leave(view) and not _kept_back(orders[view.order_id], view)
         ]
 
     def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]]) -> _Batch:
