@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
@@ -944,8 +944,3 @@ def _json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_json(each) for each in value]
     return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-def utc(value: datetime) -> datetime:
-    """The same instant in UTC."""
-    return value.astimezone(UTC)
