@@ -25,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: see `fcflow.cli.exit_codes`.
     """
     try:
-        import rich  # noqa: F401
-        import typer  # noqa: F401
+        import rich  # noqa: F401  # only whether it is there
+        import typer  # noqa: F401  # only whether it is there
     except ImportError as error:
-        print(MissingExtraError("cli", error.name or "typer"), file=sys.stderr)  # noqa: T201
+        print(MissingExtraError("cli", error.name or "typer"), file=sys.stderr)  # noqa: T201  # nothing of the extra can be used
         return 2
     from fcflow.cli.app import run
 

@@ -212,6 +212,6 @@ def _sign(run: Callable[..., Any], function: Callable[..., Any]) -> None:
         *(parameter.replace(kind=keyword) for parameter in own),
         *(inspect.Parameter(name, keyword, annotation=kind, default=value) for name, kind, value in everywhere),
     ]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # a function takes any attribute
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    del run.__wrapped__  # type: ignore[attr-defined]  # a function takes any attribute
