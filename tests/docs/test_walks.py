@@ -16,7 +16,12 @@ from attrs import frozen
 from fcflow.audit import AuditType
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["tutorials/first-partner.md", "how-to/move-an-order.md", "how-to/read-the-audit-trail.md", "how-to/change-rules-safely.md"]
+PAGES = [
+    "tutorials/first-partner.md",
+    "how-to/move-an-order.md",
+    "how-to/read-the-audit-trail.md",
+    "how-to/change-rules-safely.md",
+]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

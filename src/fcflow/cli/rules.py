@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fcflow.rules import RuleSet
     from fcflow.rules.coverage import Coverage, ExampleResult
 
-__all__ = ["app", "world"]
+__all__ = ["app", "loaded_rules", "world"]
 
 app = typer.Typer(name="rules", help="Try a rule set.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ RulesFile = Annotated[
 Layout = Annotated[str | None, typer.Option(help="Layout that reads the orders; default: fcflow's JSON.")]
 
 
-def _loaded(session: Session, rules: Path | None) -> RuleSet:
+def loaded_rules(session: Session, rules: Path | None) -> RuleSet:
     """The rule set in the file *rules*, or that of the configuration, which may be the live one of the store."""
     if rules is not None:
         from fcflow.plugins import load_plugins
@@ -65,7 +65,7 @@ def run_examples(
     if failed:
         session.show({"failed": len(failed), "results": _result_rows(results)}, *_run_lines(results))
         return ExitCode.INVALID
-    loaded = _loaded(session, rules)
+    loaded = loaded_rules(session, rules)
     read = [] if orders is None else _read(orders, layout)
     rows = _tried(session, loaded, read)
     document: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _results(session: Session, rules: Path | None) -> tuple[ExampleResult, ...]:
     from fcflow.plugins import load_plugins
     from fcflow.rules.coverage import run_examples as run
 
-    source = _loaded(session, None).text if rules is None else rules
+    source = loaded_rules(session, None).text if rules is None else rules
     return run(source, operators=load_plugins().operators)[1]
 
 
@@ -187,7 +187,7 @@ def explain(
 
         explain_stored(session, str(order))
         return
-    loaded = _loaded(session, rules)
+    loaded = loaded_rules(session, rules)
     explanations = [loaded.explain(each, **world(session, loaded)) for each in _read(file, layout)]
     if session.as_json:
         print_json([explanation_document(each) for each in explanations])
