@@ -27,6 +27,7 @@ from fcflow.rules.columns import (
     joined,
     local,
     micros,
+    prepare_table,
     scaled,
 )
 from fcflow.rules.compile import compile_node
@@ -91,6 +92,8 @@ class _Planner:
 
     def __init__(self, columns: Columns, view: View | None, now: datetime | None) -> None:
         self.columns, self.now = columns, now
+        self._currencies: dict[tuple[str | None, bool, bool], Plan] = {}
+        self._texts: dict[tuple[Any, ...], Plan] = {}
         self._shelves = None if view is None else Shelves(columns, view)
         self.frame = Frame(columns.rows)
         self._lines: Frame | None = None
@@ -138,9 +141,9 @@ class _Planner:
     def _join(self, is_all: bool, parts: Sequence[Plan], of_lines: bool) -> Plan:
         """All of *parts*, or any of them; those that settle nothing are left out."""
         neutral, decisive = (Everything, Nothing) if is_all else (Nothing, Everything)
-        if any(isinstance(part, decisive) for part in parts):
+        parts = [part for part in parts if type(part) is not neutral]
+        if any(type(part) is decisive for part in parts):
             return self._always(not is_all, of_lines)
-        parts = [part for part in parts if not isinstance(part, neutral)]
         if len(parts) < 2:
             return parts[0] if parts else self._always(is_all, of_lines)
         return (And if is_all else Or)(self._frame(of_lines), parts)
@@ -163,8 +166,8 @@ class _Planner:
         if test.field.name == "now" and test.operator is None:
             verdict = compile_node(test)(cast(Facts, _Now(self.now)))
             return self._always(unknown if verdict is None else verdict is not negate, of_lines)
-        column = None if test.operator is not None else self.columns.field(test.field, of_lines=of_lines)
-        if column is None:
+        column = self.columns.field(test.field, of_lines=of_lines)
+        if column is None or test.operator is not None:
             return self._one_by_one(test, negate, unknown, of_lines)
         if test.op in ("exists", "absent"):
             is_there = (test.op == "exists") is not negate
@@ -183,6 +186,14 @@ class _Planner:
                 return self._text(test, column, negate, unknown, of_lines)
 
     def _text(self, test: Test, column: Text, negate: bool, unknown: bool, of_lines: bool) -> Plan:
+        if test.op == "eq":
+            key = test.field.name, test.value, test.ignore_case, negate, unknown, of_lines
+            if key not in self._texts:
+                self._texts[key] = self._words(test, column, negate, unknown, of_lines)
+            return self._texts[key]
+        return self._words(test, column, negate, unknown, of_lines)
+
+    def _words(self, test: Test, column: Text, negate: bool, unknown: bool, of_lines: bool) -> Plan:
         if test.op in _BY_FOLD:
             make = column.beginning if test.op == "starts_with" else column.equal
             wanted = test.value if isinstance(test.value, tuple) else (test.value,)
@@ -226,11 +237,13 @@ class _Planner:
 
     def _in_currency(self, plan: Plan, currency: str | None, unknown: bool, of_lines: bool) -> Plan:
         """*plan* where the order is in *currency*; elsewhere it is unknown."""
-        text = self.columns.field(FIELDS["currency"], of_lines=of_lines)
-        ranges = joined([text.equal(currency)])
-        if unknown:
-            return self._join(False, [plan, self._codes(text, complement(ranges, 0, text.count), of_lines)], of_lines)
-        return self._join(True, [plan, self._codes(text, ranges, of_lines)], of_lines)
+        key = currency, unknown, of_lines
+        if key not in self._currencies:
+            text = self.columns.field(FIELDS["currency"], of_lines=of_lines)
+            ranges = joined([text.equal(currency)])
+            wanted = complement(ranges, 0, text.count) if unknown else ranges
+            self._currencies[key] = self._codes(text, wanted, of_lines)
+        return self._join(not unknown, [plan, self._currencies[key]], of_lines)
 
     def _instant(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
         if test.op in ("weekday_in", "time_between"):
@@ -378,8 +391,8 @@ def decide_table(
 
         given: Anything that speaks Arrow's C stream interface.
     """
-    table = OrderTable(given)
-    planner = _Planner(Columns(table), view, now)
+    columns = prepare_table(given)
+    table, planner = columns.table, _Planner(columns, view, now)
     decided, left = np.full(table.rows, -1, dtype=np.int64), np.ones(table.rows, dtype=bool)
     extras, open_rows = _Extras(table.rows), table.rows
     for position, rule in enumerate(rules):
@@ -432,12 +445,13 @@ class Decisions(Sequence[Decision]):
         ]
 
     def _decision(self, chain: Sequence[int], position: int) -> Decision:
-        effects: tuple[Effect, ...] = tuple(effect for each in chain for effect in self._rules[each].effects)
+        before: tuple[Effect, ...] = tuple(effect for each in chain for effect in self._rules[each].effects)
         if position < 0:
-            return evolve(self._otherwise, effects=effects + self._otherwise.effects)
+            return evolve(self._otherwise, effects=before + self._otherwise.effects) if before else self._otherwise
         rule = self._rules[position]
         assert rule.decision is not None  # only rules that decide are noted as deciding
-        return evolve(rule.decision, effects=effects + rule.effects)
+        effects = before + rule.effects
+        return evolve(rule.decision, effects=effects) if effects else rule.decision
 
     def __len__(self) -> int:
         return len(self.rule_index)

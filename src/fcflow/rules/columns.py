@@ -40,7 +40,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("batch", error.name or "numpy") from error
 
-__all__ = ["Coded", "Columns", "Members", "Numbers", "Ranges", "Text", "scaled"]
+__all__ = ["Coded", "Columns", "Members", "Numbers", "Ranges", "Text", "prepare_table", "scaled"]
 
 Array = npt.NDArray[Any]
 Ranges = list[tuple[int, int]]
@@ -89,7 +89,10 @@ class Coded:
     def size(self, ranges: Ranges) -> int:
         """How many rows have a code in *ranges*."""
         starts = self.starts
-        return sum(starts[high] - starts[low] for low, high in ranges)
+        if len(ranges) == 1:
+            low, high = ranges[0]
+            return starts[high] - starts[low]
+        return sum([starts[high] - starts[low] for low, high in ranges])
 
     def rows(self, ranges: Ranges) -> Array:
         """The rows that have a code in *ranges*, which do not overlap."""
@@ -133,8 +136,11 @@ def complement(ranges: Ranges, low: int, high: int) -> Ranges:
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """*ranges* sorted, those that touch made one, empty ones left out."""
+    kept = [each for each in ranges if each[0] < each[1]]
+    if len(kept) < 2:
+        return kept
     made: Ranges = []
-    for low, high in sorted(each for each in ranges if each[0] < each[1]):
+    for low, high in sorted(kept):
         if made and low <= made[-1][1]:
             made[-1] = made[-1][0], max(high, made[-1][1])
         else:
@@ -347,7 +353,7 @@ class Columns:
     """
     The columns of a table by the names of the rules' fields, each made when it is first asked for.
 
-    A field without a column here gives ``None``: it has to be asked order by order.
+    A field without a column here gives ``None``: it has to be asked order by order. Made by `prepare_table`.
     """
 
     def __init__(self, table: OrderTable) -> None:
@@ -355,6 +361,9 @@ class Columns:
         self.rows = table.rows
         self._made: dict[tuple[Any, ...], Any] = {}
         self._orders: dict[int, Order] = {}
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
 
     def orders(self, rows: Sequence[int]) -> list[Order]:
         """The orders of these rows, each made once."""
@@ -364,6 +373,9 @@ class Columns:
 
     def field(self, field: Field, *, of_lines: bool = False) -> Any:
         """The column of *field*; seen from the lines where *of_lines*."""
+        made = self._made.get(("lines" if of_lines and field.scope != "line" else "field", field.name))
+        if made is not None:
+            return made
         if field.scope == "line" or not of_lines:
             return self._once(("field", field.name), lambda: self._read(field))
         column = self.field(field)
@@ -516,6 +528,30 @@ class Columns:
         present = np.ones(self.rows, dtype=bool)
         present[self.parents[~column.present]] = False
         return Numbers(added(column, self.parents, self.rows), present, column.scale)
+
+
+def prepare_table(table: Any) -> Columns:
+    """
+    A table to be decided more than once: what one rule set needed of it is there for the next.
+
+    Args:
+        table: Anything that speaks Arrow's C stream interface, in the schema of `fcflow.rules.table.table_schema`.
+
+    Raises:
+        OrderError: It has no column ``order_id``, or a row has no id.
+
+    Example:
+        >>> from fcflow.rules import load_rules
+        >>> prepared = prepare_table(pa.table({"order_id": ["A1"], "channel": ["web"]}))
+        >>> web = {"field": "channel", "op": "eq", "value": "web"}
+        >>> for reason in ("first", "second"):
+        ...     rules = load_rules({"fcflow": "ruleset/1", "rules": [
+        ...         {"id": "web", "when": web, "then": [{"hold": {"reason": reason}}]}]})
+        ...     print([decision.reason for decision in rules.decide_many(prepared)])
+        ['first']
+        ['second']
+    """
+    return table if isinstance(table, Columns) else Columns(OrderTable(table))
 
 
 def added(column: Numbers, parents: Array, count: int) -> Array:

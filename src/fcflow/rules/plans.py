@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 
+CHEAP = 3.0
+
+
 class Frame:
     """The rows that plans speak of: orders, or the lines of them."""
 
@@ -59,7 +62,10 @@ class Frame:
     def distinct(self, rows: Array) -> Array:
         """*rows* without repeats."""
         if len(rows) * 8 < self.count:
-            return np.unique(rows)
+            rows = np.sort(rows)
+            is_new = np.ones(len(rows), dtype=bool)
+            np.not_equal(rows[1:], rows[:-1], out=is_new[1:])
+            return rows[is_new]
         self._flags[rows] = True
         found = np.flatnonzero(self._flags)
         self._flags[found] = False
@@ -182,29 +188,40 @@ class And(Plan):
     """The rows that all parts have."""
 
     def __init__(self, frame: Frame, parts: list[Plan]) -> None:
-        self.parts = sorted(parts, key=lambda part: (part.cost, part.size))
-        super().__init__(frame, min(part.size for part in parts))
-        self.cost = sum(part.cost for part in parts)
+        self.parts = sorted(parts, key=_by_cost)
+        super().__init__(frame, min([part.size for part in parts]))
+        self.cost = sum([part.cost for part in parts])
 
     def mask(self, rows: Array) -> Array:
-        left = self._narrowed(self.parts, np.arange(len(rows)), rows)
-        mask = np.zeros(len(rows), dtype=bool)
-        mask[left] = True
+        mask = self.parts[0].mask(rows)
+        for part in self.parts[1:]:
+            places = np.flatnonzero(mask)
+            if not len(places):
+                break
+            mask[places] = part.mask(rows.take(places))
         return mask
 
     def rows(self, left: Array | None = None) -> Array:
-        first = min(self.parts, key=lambda part: (part.size, part.cost))
-        rows = first.rows(left)
-        others = [part for part in self.parts if part is not first]
-        return rows[self._narrowed(others, np.arange(len(rows)), rows)]
+        """From the shortest list on; what is decided already goes before anything dear is tested."""
+        first = min(self.parts, key=_by_size)
+        rows = first.rows(left if first.cost > CHEAP else None)
+        for part in self.parts:
+            if part is first:
+                continue
+            if part.cost > CHEAP and left is not None:
+                rows, left = rows[left.take(rows)], None
+            if not len(rows):
+                return rows
+            rows = rows[part.mask(rows)]
+        return _still(rows, left)
 
-    @staticmethod
-    def _narrowed(parts: list[Plan], places: Array, rows: Array) -> Array:
-        for part in parts:
-            if not len(places):
-                break
-            places = places[part.mask(rows.take(places))]
-        return places
+
+def _by_cost(plan: Plan) -> tuple[float, int]:
+    return plan.cost, plan.size
+
+
+def _by_size(plan: Plan) -> tuple[int, float]:
+    return plan.size, plan.cost
 
 
 class Or(Plan):

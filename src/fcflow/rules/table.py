@@ -243,6 +243,9 @@ class OrderTable:
     def __contains__(self, name: str) -> bool:
         return name in self._table.column_names
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._table.__arrow_c_stream__(requested_schema)
+
     def array(self, name: str) -> pa.Array:
         """A column in one piece."""
         column = self._table.column(name)
