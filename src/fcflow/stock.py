@@ -477,12 +477,13 @@ class _Merge:
             self.unplaced += 1
             self._report(record, "location", level.location, "a location of this partner")
             return
-        sku = self._our_sku(record)
-        if sku is None:
+        self.mentioned.update((location, sku) for sku in self.ours.get(level.sku, ()))
+        our_sku = self._our_sku(record)
+        if our_sku is None:
             return
-        self.mentioned.add((location, sku))
+        self.mentioned.add((location, our_sku))
         if level.on_hand is not None:
-            self.rows[location, sku].append(record)
+            self.rows[location, our_sku].append(record)
 
     def pictures(self) -> list[Picture]:
         found = (self._picture(key, rows) for key, rows in self.rows.items())

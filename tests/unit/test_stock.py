@@ -486,6 +486,22 @@ def test_a_refused_sku_is_not_missing():
     assert levels(pictures) == {("leeds", "MUG"): 5, ("leeds", "HAT"): 0}
 
 
+def test_a_code_that_stands_for_two_skus_makes_neither_missing():
+    """
+    The row of a complete file that was refused spoke of both, and both keep their level.
+    """
+    pictures, problems = merge(
+        rows(("MUG", 5), ("L-1", 7)),
+        aliases={"CUP": "L-1", "HAT": "L-1"},
+        complete=True,
+        current=HELD,
+        received_at=at(1),
+    )
+
+    assert levels(pictures) == {("leeds", "MUG"): 5}
+    assert len(problems) == 1
+
+
 def test_an_empty_file_is_never_a_full_picture():
     """
     Header-only or empty: nothing changes, and somebody hears of it.
