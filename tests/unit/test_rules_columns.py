@@ -326,3 +326,15 @@ def test_orders_that_are_not_a_table_are_decided_lazily():
 
     assert isinstance(next(found), Decision)
     assert next(found, None) is None
+
+
+def test_many_rules_that_only_add_are_kept_apart():
+    """
+    However many different sets of tagging rules match, each row keeps its own, in order.
+    """
+    bits = [is_("total_weight_g", [n for n in range(64) if n >> bit & 1], "in") for bit in range(6)]
+    rules = rules_of(*bits * 20, then=[{"tag": "t"}])
+    lines = [[OrderLine(sku="A", quantity=1, weight_g=n)] for n in range(64)]
+    orders = [Order(order_id=f"A{n}", lines=each) for n, each in enumerate(lines)]
+
+    assert list(rules.decide_many(orders_to_table(orders))) == [rules.decide(order) for order in orders]

@@ -407,21 +407,35 @@ def decide_table(
     return Decisions(rules, otherwise, table, decided, extras)
 
 
+Chain = tuple[Any, int] | None
+
+
 class _Extras:
-    """Which rules that decide nothing matched each row, as the number of a chain of rules."""
+    """Which rules that decide nothing matched each row: the number of a chain, last rule first."""
 
     def __init__(self, count: int) -> None:
         self.chain_of = np.zeros(count, dtype=np.int64)
-        self.chains: list[tuple[int, ...]] = [()]
+        self._chains: list[Chain] = [None]
 
     def add(self, position: int, rows: Array) -> None:
         """Note that the rule at *position* matched *rows*."""
         if not len(rows):
             return
         before, places = np.unique(self.chain_of.take(rows), return_inverse=True)
-        first = len(self.chains)
-        self.chains += [(*self.chains[chain], position) for chain in before.tolist()]
+        first = len(self._chains)
+        self._chains += [(self._chains[chain], position) for chain in before.tolist()]
         self.chain_of[rows] = first + places
+        if len(self._chains) > 4 * len(self.chain_of) + 1_000:
+            kept, self.chain_of = np.unique(self.chain_of, return_inverse=True)
+            self._chains = [self._chains[chain] for chain in kept.tolist()]
+
+    def rules(self, number: int) -> list[int]:
+        """The rules of a chain, in the order in which they stand."""
+        found, chain = [], self._chains[number]
+        while chain is not None:
+            chain, position = chain
+            found.append(position)
+        return found[::-1]
 
 
 class Decisions(Sequence[Decision]):
@@ -439,10 +453,8 @@ class Decisions(Sequence[Decision]):
         self._rules, self._otherwise, self._table = rules, otherwise, table
         keys = extras.chain_of * (len(rules) + 1) + rule_index + 1
         distinct, self._kinds = np.unique(keys, return_inverse=True)
-        self._made = [
-            self._decision(extras.chains[key // (len(rules) + 1)], key % (len(rules) + 1) - 1)
-            for key in distinct.tolist()
-        ]
+        parts = [divmod(key, len(rules) + 1) for key in distinct.tolist()]
+        self._made = [self._decision(extras.rules(chain), position - 1) for chain, position in parts]
 
     def _decision(self, chain: Sequence[int], position: int) -> Decision:
         before: tuple[Effect, ...] = tuple(effect for each in chain for effect in self._rules[each].effects)
