@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
+from fcflow.behaviour import Behaviour, behaviour
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
@@ -27,6 +28,7 @@ from fcflow.phases import changes, dry_run
 from fcflow.phases.allocate import allocate, routing_of
 from fcflow.phases.checks import check_partner
 from fcflow.phases.context import ACTIVE, Context, describe
+from fcflow.phases.handled import handled_since
 from fcflow.phases.intake import add_orders
 from fcflow.phases.receive import receive
 from fcflow.phases.rule_sets import RuleSetCalls, with_live_rules
@@ -566,6 +568,11 @@ class Synchronizer(RuleSetCalls):
             for level in levels
             if any(row.location == location for row in level.locations)
         ]
+
+    def behaviour(self, since: datetime) -> dict[str, Behaviour]:
+        """How each location behaved with what it was sent since then: refusals, errors, lateness, hours to ship."""
+        with self._context.store.reading() as tx:
+            return behaviour(handled_since(tx, since), now=self._context.clock())
 
     def audit(
         self,
