@@ -21,6 +21,7 @@ from typing import Any
 from _measure import spread, table
 from attrs import field, frozen
 
+from fcflow.model import Decision
 from fcflow.rules import RuleSet, load_rules
 from fcflow.testing.oracle import Oracle
 from rules.peers import PEERS, Peer
@@ -35,14 +36,14 @@ class Entry:
     One engine, ready to be timed.
 
     Args:
-        work: Decides *count* orders; gives the numbers of the rules.
+        work: Decides *count* orders, each answer as the engine gives it.
 
         rates: Orders per second of process time, one a round.
     """
 
     name: str
     count: int
-    work: Callable[[], list[int]]
+    work: Callable[[], list[Any]]
     rates: list[float] = field(factory=list)
 
     def time(self) -> None:
@@ -53,10 +54,10 @@ class Entry:
         self.rates.append(self.count / (time.process_time() - begun))
 
 
-def ours(rules: RuleSet, made: Workload) -> list[int]:
+def ours(rules: RuleSet, made: Workload) -> list[Decision]:
     """What fcflow decides, one order at a time."""
     decide, view = rules.decide, made.shelves
-    return [int((decide(order, view=view).rule_id or "r-1")[1:]) for order in made.orders]
+    return [decide(order, view=view) for order in made.orders]
 
 
 def check_oracle(document: dict[str, Any], made: Workload, answers: list[int], count: int) -> None:
@@ -93,7 +94,7 @@ def measure(count: int, made: Workload, peers: Sequence[Peer], rounds: int, budg
     written = made.rules(count)
     document = made.document(written)
     rules = load_rules(document)
-    answers = ours(rules, made)
+    answers = [int((decision.rule_id or "r-1")[1:]) for decision in ours(rules, made)]
     check_oracle(document, made, answers, max(10, 40_000 // count))
     entries = [Entry(OURS, len(made.orders), lambda: ours(rules, made))]
     entries += [entry_of(peer, written, made, answers, budget_s) for peer in peers if count <= peer.most]
@@ -156,7 +157,7 @@ def present() -> list[Peer]:
 def run(sizes: Sequence[int], *, quick: bool) -> dict[int, list[Entry]]:
     """Measure and print."""
     peers = present()
-    count, rounds, budget_s = (4_000, 3, 0.3) if quick else (20_000, 7, 1.5)
+    count, rounds, budget_s = (4_000, 3, 0.3) if quick else (20_000, 5, 1.0)
     print(f"{count:,} orders, seed {SEED}; {rounds} rounds, process time of one core; median (least-greatest)")
     print(f"peers: {', '.join(f'{peer.package} {peer.version()}' for peer in peers) or 'none'}\n", flush=True)
     made = Workload.of(count)

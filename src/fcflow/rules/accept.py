@@ -15,7 +15,10 @@ from typing import Any
 __all__ = ["Accepts", "acceptor"]
 
 Accepts = Callable[[Any], bool]
-_ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description"})
+_ANNOTATIONS = frozenset(
+    {"$schema", "$id", "$defs", "$comment", "title", "description", "default", "examples", "deprecated"}
+    | {"readOnly", "writeOnly", "defaultSnippets", "markdownDescription", "enumDescriptions"}
+)
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
