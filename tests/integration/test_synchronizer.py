@@ -10,7 +10,7 @@ from fcflow import hookimpl
 from fcflow.errors import FcflowError, LifecycleError, OrderError
 from fcflow.model import Location, StockPolicy
 from fcflow.plugins import plugin_manager
-from fcflow.rules import load_rules
+from fcflow.rules import compile_condition, load_rules
 from fcflow.synchronizer import Synchronizer, run_partner
 from fcflow.testing.partners import LAYOUTS, Clock, World, all_to, order
 
@@ -99,6 +99,16 @@ def test_unpaid_orders_wait_until_they_are_paid(world):
     world.sync.add_orders([order("A1", MUG=1)])
     world.run()
     assert world.state("A1") == "in_fulfilment"
+
+
+def test_an_order_that_is_not_ready_says_which_condition_it_fails():
+    """
+    A configuration's own ``ready`` gives its own reason, and speaks of payment only where it asks for it.
+    """
+    approved = compile_condition({"field": "tags", "op": "contains", "value": "approved"})
+    with World("leeds", ready=approved) as world:
+        world.sync.add_orders([order("A1", MUG=1)])
+        assert world.run().allocation.kept == {"A1": "not ready: tags contains 'approved': got []"}
 
 
 # ------------------------------------------------------------------ changes by hand

@@ -31,7 +31,10 @@ from fcflow.rules import RuleSet
 from fcflow.stock import StockView
 from fcflow.store import FulfilmentView, OrderView, Transaction
 
-__all__ = ["OTHERWISE", "allocate", "place_at", "routing_of"]
+__all__ = ["OTHERWISE", "PAID", "allocate", "place_at", "routing_of"]
+
+PAID = {"field": "payment", "op": "eq", "value": "paid"}
+"""The condition for which an order is ready where the configuration names no other."""
 
 OTHERWISE = "otherwise"
 """How a hold by the rule set's ``otherwise`` is remembered when a person lifts it."""
@@ -111,8 +114,9 @@ def _why_not_ready(context: Context, order: OrderView, now: datetime) -> str | N
         return "there is no rule set"
     if context.ready.matches(order.order, now=now):
         return None
-    payment = order.order.payment
-    return f"not ready: payment is {payment or 'unknown'}"
+    if context.ready.document == PAID:
+        return f"not ready: payment is {order.order.payment or 'unknown'}"
+    return "not ready: " + "; ".join(context.ready.because(order.order, now=now))
 
 
 class _Lifted:

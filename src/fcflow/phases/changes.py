@@ -16,7 +16,7 @@ from fcflow.model import FulfilmentState, OrderState, Shipment
 from fcflow.phases.allocate import OTHERWISE, place_at
 from fcflow.phases.context import Context, Writing
 from fcflow.phases.intake import differences
-from fcflow.phases.state import order_state, settle, withdraw
+from fcflow.phases.state import ENDED, order_state, settle, withdraw
 from fcflow.phases.statuses import record_facts
 from fcflow.reports import ChangeReport
 from fcflow.store import FulfilmentView, OrderView, OutboxState
@@ -24,7 +24,6 @@ from fcflow.store import FulfilmentView, OrderView, OutboxState
 __all__ = ["cancel", "hold", "mark_shipped", "move", "release", "resend", "resolve"]
 
 _S = FulfilmentState
-_ENDED = (OrderState.CLOSED, OrderState.CANCELLED)
 _NOT_KNOWN = (_S.UNCLEAR, _S.SENDING, _S.PUBLISHING)
 _EACH = Callable[[Writing, str], None]
 
@@ -53,7 +52,7 @@ def _order(writing: Writing, order_id: str) -> OrderView:
 
 def _going_on(writing: Writing, order_id: str) -> OrderView:
     view = _order(writing, order_id)
-    if view.state in _ENDED:
+    if view.state in ENDED:
         raise LifecycleError(f"order {order_id} is {view.state}")
     return view
 
@@ -80,8 +79,7 @@ def move(
     connection: Connection | None,
 ) -> ChangeReport:
     """Give whole orders to a location by hand; rules leave them there until they are released."""
-    if to not in context.locations:
-        raise LifecycleError(f"expected a location among {', '.join(sorted(context.locations))}, got {to!r}")
+    context.require_location(to)
     return _each(context, order_ids, actor, connection, lambda writing, i: _move(context, writing, i, to, override))
 
 

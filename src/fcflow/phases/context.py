@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.errors import FcflowError, PluginError
+from fcflow.errors import FcflowError, LifecycleError, PluginError
 from fcflow.formats import Layout
 from fcflow.lifecycle import Fact
 from fcflow.model import Feed, FulfilmentState, Location, Partner, Shipment
@@ -205,6 +205,16 @@ class Context:
         if unknown:
             raise FcflowError(f"expected partners among {', '.join(sorted(self.partners))}, got {', '.join(unknown)}")
         return [partner for code, partner in self.partners.items() if partners is None or code in partners]
+
+    def require_location(self, code: str) -> None:
+        """
+        Refuse a location that is not configured.
+
+        Raises:
+            LifecycleError: It is not.
+        """
+        if code not in self.locations:
+            raise LifecycleError(f"expected a location among {', '.join(sorted(self.locations))}, got {code!r}")
 
     def locations_of(self, partner: Partner) -> dict[str, Location]:
         """The locations that *partner* runs, by code."""

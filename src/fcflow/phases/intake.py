@@ -14,13 +14,11 @@ from fcflow.lifecycle import is_final, is_locked
 from fcflow.model import FulfilmentState, Order, OrderState
 from fcflow.phases.allocate import place_at
 from fcflow.phases.context import Context, Writing
-from fcflow.phases.state import settle, withdraw
+from fcflow.phases.state import ENDED, settle, withdraw
 from fcflow.reports import AddReport
 from fcflow.store import FulfilmentView, OrderView, StoredOrder
 
 __all__ = ["add_orders"]
-
-_ENDED = (OrderState.CLOSED, OrderState.CANCELLED)
 
 
 def add_orders(
@@ -35,8 +33,8 @@ def add_orders(
     """Add what is new, amend what is known with other content, leave the rest alone; all in one transaction."""
     listed = list(orders)
     _check(listed)
-    if location is not None and location not in context.locations:
-        raise LifecycleError(f"expected a location among {', '.join(sorted(context.locations))}, got {location!r}")
+    if location is not None:
+        context.require_location(location)
     if fulfilled_elsewhere and location is None:
         raise LifecycleError("orders that are fulfilled elsewhere need the location where")
     with context.writing(connection=connection, actor=actor) as writing:
@@ -126,7 +124,7 @@ def _amend(orders: Sequence[Order], writing: Writing) -> tuple[list[str], dict[s
 
 
 def _amend_one(view: OrderView, order: Order, writing: Writing) -> str | None:
-    if view.state in _ENDED:
+    if view.state in ENDED:
         return f"order {order.order_id} is {view.state} and cannot be amended"
     if content_hash(order) == content_hash(view.order):
         _as_it_was(view, writing)

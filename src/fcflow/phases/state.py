@@ -12,7 +12,10 @@ from fcflow.model import FulfilmentState, OrderState
 from fcflow.phases.context import Writing
 from fcflow.store import FulfilmentView, OrderView
 
-__all__ = ["amend_if_free", "empty", "order_state", "settle", "withdraw"]
+__all__ = ["ENDED", "amend_if_free", "empty", "order_state", "settle", "withdraw"]
+
+ENDED = (OrderState.CLOSED, OrderState.CANCELLED)
+"""States in which an order has nothing more to come."""
 
 
 def order_state(view: OrderView) -> OrderState:
