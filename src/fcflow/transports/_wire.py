@@ -306,7 +306,7 @@ class Wire:
                 yield piece
                 if self._line.expired:
                     break
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             failure = self._failure(call, error)
         if failure is None and self._line.expired:
             failure = self._too_late(call)
@@ -318,7 +318,7 @@ class Wire:
 
     def _failure(self, call: Call, error: BaseException) -> TransportError:
         chain = _chain(error)
-        failure = self._too_late(call) if self._line.expired else _named(call, chain)
+        failure = self._too_late(call) if self._line.expired else _named(call, chain, begun=self._line.begun)
         # Without its frames: their variables hold what was sent, headers included.
         failure.__cause__ = chain[-1].with_traceback(None)
         return failure
@@ -336,8 +336,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _named(call: Call, chain: list[BaseException]) -> TransportError:
+_NOT_HTTP = (requests.exceptions.InvalidHeader, urllib3.exceptions.InvalidHeader, ValueError)
+
+
+def _named(call: Call, chain: list[BaseException], *, begun: bool) -> TransportError:
     place, error, root = call.place, chain[0], chain[-1]
+    if begun and any(isinstance(each, _NOT_HTTP) for each in (error, root)):
+        return TransportCorruptError(f"{place}: the answer is not HTTP")
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidHeader | UnicodeError):
         return TransportUnsupportedError(f"{place}: this cannot be asked for: {type(error).__name__}")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError) or isinstance(root, TimeoutError):

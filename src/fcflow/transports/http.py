@@ -27,12 +27,10 @@ from attrs import field, frozen
 from fcflow.errors import (
     SecretError,
     TransientError,
-    TransportCorruptError,
     TransportError,
     TransportLoginError,
     TransportNotFoundError,
     TransportRefusedError,
-    TransportTimeoutError,
     TransportTooLargeError,
     TransportUnavailableError,
     TransportUnclearError,
@@ -262,9 +260,12 @@ def _look_failure(said: _Said, place: str) -> TransportError:
     return _refusal(said, place)
 
 
+_LENGTH_DIGITS = 20  # more than any file has; a number of thousands of digits is no number to Python
+
+
 def _declared_size(headers: Mapping[str, str]) -> int:
     length = headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else 0
+    return int(length[:_LENGTH_DIGITS]) if length.isdecimal() else 0
 
 
 # ------------------------------------------------------------------ the transport
@@ -318,7 +319,7 @@ class HttpTransport:
         try:
             with self._wire.call(call) as answer:
                 return _said(answer, secrets)
-        except (TransportUnavailableError, TransportTimeoutError, TransportCorruptError) as error:
+        except TransportError as error:  # of whatever kind: a request that left may have been taken
             if not self._wire.begun:
                 raise
             lost = error
