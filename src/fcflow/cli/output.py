@@ -130,8 +130,18 @@ def _leaf(value: Any) -> str:
 
 def print_json(document: Any, *, compact: bool = False) -> None:
     """Write one JSON document to standard output."""
-    sys.stdout.write(json.dumps(plain(document), ensure_ascii=False, indent=None if compact else 2) + "\n")
+    sys.stdout.write(_json(document, None if compact else 2))
     sys.stdout.flush()
+
+
+def _json(document: Any, indent: int | None) -> str:
+    """*document* as JSON in which whatever could steer a terminal is escaped, as ``json.loads`` undoes it."""
+    text = json.dumps(plain(document), ensure_ascii=False, indent=indent)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n")) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text).replace("\x7f", "\\u007f")
 
 
 # ------------------------------------------------------------------ errors
@@ -164,7 +174,7 @@ def print_error(error: Exception, *, as_json: bool, debug: bool) -> None:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
     if as_json:
-        sys.stderr.write(json.dumps(error_document(error), ensure_ascii=False, indent=2) + "\n")
+        sys.stderr.write(_json(error_document(error), 2))
         return
     said = "\n".join([str(error), *(f"  {note}" for note in getattr(error, "__notes__", ()))])
     sys.stderr.write("\n".join(clean(line) for line in said.splitlines()) + "\n")

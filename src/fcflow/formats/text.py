@@ -28,6 +28,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _END_OF_FILE = "\x1a"  # old systems close a text with it
+_OF_NAMES = ("idna", "punycode", "undefined")  # Python calls them encodings; no file is in one
 _WIDE = ("utf-16", "utf-32", "utf_16", "utf_32")
 
 
@@ -43,7 +44,7 @@ def normal_encoding(name: str) -> str | None:
         info = codecs.lookup(name)
     except (LookupError, ValueError):
         return None
-    return info.name if getattr(info, "_is_text_encoding", True) else None
+    return info.name if getattr(info, "_is_text_encoding", True) and info.name not in _OF_NAMES else None
 
 
 def problem_of_odd_text(text: str, line: int, encoding: str, raw: immutabledict[str, str]) -> Problem | None:

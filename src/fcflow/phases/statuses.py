@@ -38,6 +38,8 @@ from fcflow.store import FulfilmentView, OrderView, OutboxRow, OutboxState
 __all__ = ["apply_statuses", "record_facts"]
 
 _S = FulfilmentState
+_MOST_FACTS = 1000
+_MOST_FACTS_OF_A_LINE = 20
 _NOT_KNOWN = (_S.UNCLEAR, _S.SENDING, _S.PUBLISHING)
 
 
@@ -171,6 +173,10 @@ class _Batch:
     def _apply(self, record: Record, update: StatusUpdate, view: FulfilmentView) -> None:
         update = self._in_our_skus(update, view)
         facts, messages = facts_of(update, view.fulfilment)
+        known = self.facts.setdefault(view.fulfilment_id, [])
+        if len(known) + len(facts) > _most_facts(view) and not set(facts) <= set(known):
+            self._too_many(record, view)
+            return
         for message in messages:
             self.problems.append(Problem(line=record.line, message=f"{view.fulfilment_id}: {message}", raw=record.raw))
         parcels = [
@@ -178,7 +184,6 @@ class _Batch:
             for each in update.shipments
         ]
         order = self.orders[view.order_id]
-        known = self.facts.setdefault(view.fulfilment_id, [])
         order, view = record_facts(
             self.context, self.writing, order, view, facts, parcels if _left(update) else [], known, self.partner.code
         )
@@ -189,6 +194,13 @@ class _Batch:
             self.report.errors.append(view.fulfilment_id)
         self._count(view)
 
+    def _too_many(self, record: Record, view: FulfilmentView) -> None:
+        """The word stands in the audit trail and a person is asked: each further fact would cost more than the last."""
+        text = f"{view.fulfilment_id}: expected at most {_most_facts(view)} different statuses of one fulfilment order"
+        self.problems.append(Problem(line=record.line, message=f"{text}, got more", raw=record.raw))
+        order = self.orders[view.order_id]
+        self.orders[order.order_id] = _for_a_person(order, f"{text}, got more", self.writing)
+
     def _count(self, view: FulfilmentView) -> None:
         counted = {
             _S.SHIPPED: self.report.shipped,
@@ -197,6 +209,11 @@ class _Batch:
         }.get(view.state)
         if counted is not None and view.fulfilment_id not in counted and view.updated_at == self.writing.now:
             counted.append(view.fulfilment_id)
+
+
+def _most_facts(view: FulfilmentView) -> int:
+    """Facts of one fulfilment order that are applied: far more than any order has, however many lines."""
+    return _MOST_FACTS + _MOST_FACTS_OF_A_LINE * len(view.lines)
 
 
 def _left(update: StatusUpdate) -> bool:
