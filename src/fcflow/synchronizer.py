@@ -25,7 +25,7 @@ from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
 from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem, RuleVerdict
 from fcflow.phases import changes, dry_run
-from fcflow.phases.allocate import allocate, routing_of
+from fcflow.phases.allocate import PAID, allocate, routing_of
 from fcflow.phases.checks import check_partner
 from fcflow.phases.context import ACTIVE, Context, describe
 from fcflow.phases.handled import handled_since
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Synchronizer", "run_partner"]
 
 _IN_TRANSACTION = Callable[[Connection, Sequence[AuditEvent]], None]
-_PAID = {"field": "payment", "op": "eq", "value": "paid"}
 
 
 def _now() -> datetime:
@@ -154,7 +153,7 @@ class Synchronizer(RuleSetCalls):
         self._context = Context(
             store=store,
             rules=rules,
-            ready=ready or compile_condition(_PAID),
+            ready=ready or compile_condition(PAID),
             priority=priority or Priority(),
             locations={location.code: location for location in locations},
             partners={partner.code: partner for partner in partners},
@@ -294,6 +293,9 @@ class Synchronizer(RuleSetCalls):
 
         Returns:
             Everything that happened. What failed with one partner stands in its report and stops nobody else.
+
+        Raises:
+            FcflowError: *partners* names one that is not configured; nothing was done.
         """
         return self._run(self._current(), partners)
 
@@ -458,6 +460,9 @@ class Synchronizer(RuleSetCalls):
 
         Args:
             outcome: ``sent`` (the partner has it), ``not_sent`` (it has not: send it again), or ``cancelled``.
+
+        Raises:
+            LifecycleError: *outcome* is another word.
         """
         return changes.resolve(self._context, fulfilment_ids, outcome, reason, actor=actor, connection=connection)
 
@@ -490,6 +495,10 @@ class Synchronizer(RuleSetCalls):
             state: Of the order (``open``, ``held``, ...) or of one of its fulfilment orders (``sent``, ...).
 
             needs_person: Only those that await a person, or only those that do not.
+
+            order_id: That order alone, whatever else is asked for.
+
+            limit: ``None`` is all of them.
 
         Raises:
             LifecycleError: There is no such state.

@@ -151,7 +151,15 @@ class Transaction(RuleSetRows):
         limit: int | None = None,
         offset: int = 0,
     ) -> list[str]:
-        """Ids in the order in which they were added."""
+        """
+        Ids in the order in which they were added.
+
+        Args:
+            location, partner: With a fulfilment order there; a cancelled one counts only where *fulfilment_states* asks
+                for it.
+
+            limit: ``None`` is all of them.
+        """
         order, fulfilment = self._tables["order"], self._tables["fulfilment"]
         query = sa.select(order.c.order_id).where(self._own(order))
         if states is not None:
@@ -162,7 +170,7 @@ class Transaction(RuleSetRows):
             picked += [fulfilment.c.partner == partner] if partner is not None else []
             if fulfilment_states is not None:
                 picked.append(fulfilment.c.state.in_([state.value for state in fulfilment_states]))
-            elif location is not None:
+            else:
                 picked.append(fulfilment.c.state != FulfilmentState.CANCELLED.value)
             asked = sa.select(_unsorted(fulfilment.c.order_id)).where(*picked).distinct().subquery()
             query = query.join(asked, asked.c.order_id == order.c.order_id)

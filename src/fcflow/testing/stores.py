@@ -246,6 +246,7 @@ class StoreContract:
             assert tx.order_ids(location="leeds") == ["A1"]
             assert tx.order_ids(location="corby") == ["A2"]
             assert tx.order_ids(partner="x") == ["A2"]
+            assert tx.order_ids(partner=gone.partner) == ["A1"]
             assert tx.order_ids(location="leeds", fulfilment_states=[FulfilmentState.CANCELLED]) == ["A2"]
             assert tx.order_ids(needs_person=True) == ["A1", "A2", "A3"]
             assert tx.order_ids(needs_person=False) == ["A4"]
