@@ -27,22 +27,22 @@ hookimpl = pluggy.HookimplMarker("fcflow")
 
 
 @hookspec
-def fcflow_transports() -> Iterable[TransportType]:  # type: ignore[empty-body]
+def fcflow_transports() -> Iterable[TransportType]:  # type: ignore[empty-body]  # a specification
     """Offer transports. All answers are collected; two for one scheme are an error."""
 
 
 @hookspec
-def fcflow_codecs() -> Iterable[CodecType]:  # type: ignore[empty-body]
+def fcflow_codecs() -> Iterable[CodecType]:  # type: ignore[empty-body]  # a specification
     """Offer codecs for layouts. Two of one name are an error."""
 
 
 @hookspec
-def fcflow_strategies() -> Iterable[StrategyType]:  # type: ignore[empty-body]
+def fcflow_strategies() -> Iterable[StrategyType]:  # type: ignore[empty-body]  # a specification
     """Offer allocation strategies. Two of one name are an error; the core validates every plan they propose."""
 
 
 @hookspec
-def fcflow_operators() -> Iterable[OperatorType]:  # type: ignore[empty-body]
+def fcflow_operators() -> Iterable[OperatorType]:  # type: ignore[empty-body]  # a specification
     """Offer rule operators; their names carry a namespace, ``acme:within_km``."""
 
 

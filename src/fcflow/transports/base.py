@@ -46,10 +46,6 @@ __all__ = [
 ]
 
 
-def _texts(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(values)
-
-
 @frozen(kw_only=True)
 class Capabilities:
     """
@@ -310,10 +306,10 @@ class TransportType:
         extra: The extra of fcflow that it needs, or ``None``.
     """
 
-    schemes: tuple[str, ...] = field(converter=_texts)
+    schemes: tuple[str, ...] = field(converter=_tuple)
     summary: str
     options_schema: Mapping[str, Any] = field(factory=immutabledict)
     feed_options_schema: Mapping[str, Any] = field(factory=immutabledict)
-    secrets: tuple[str, ...] = field(default=(), converter=_texts)
+    secrets: tuple[str, ...] = field(default=(), converter=_tuple)
     extra: str | None = None
     build: Callable[[Endpoint], Transport] = field(eq=False)
