@@ -230,6 +230,9 @@ state, attempts, answer, error_code, replaces, created_at, updated_at, sent_at, 
 a list, or one, of `{sighting_id, partner, feed, name, size, sha256, state, records, problems, error,
 received_at, ...}`; `show` adds `faults`
 
+`rules check`
+`{name, hash, rules, findings: [{kind, level, rules, message, path, witness, now}]}`
+
 `rules test`
 `{name, hash, rules, examples, orders: [{rule, action, to, orders}]}`
 

@@ -486,6 +486,7 @@ JSON_KEYS: list[tuple[list[str], set[str]]] = [
     (["received", "list"], {"sighting_id", "partner", "feed", "name", "state", "records", "problems", "error"}),
     (["received", "show", "1"], {"sighting_id", "faults"}),
     (["rules", "test", "--orders", "orders.json"], {"name", "hash", "rules", "examples", "orders"}),
+    (["rules", "check", "--quick"], {"name", "hash", "rules", "findings"}),
     (["layout", "list"], {"layout", "kind", "used by"}),
     (
         ["layout", "test", "layouts/leeds-stock.json", "partners/leeds/out/stock/archive/stock-1.csv"],

@@ -13,7 +13,7 @@ from rich.text import Text
 from fcflow.cli.exit_codes import ExitCode
 from fcflow.cli.output import clean, print_json, table
 from fcflow.cli.session import Session, command
-from fcflow.cli.shapes import explanation_document
+from fcflow.cli.shapes import explanation_document, finding_document
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -169,6 +169,26 @@ def _tried(session: Session, rules: RuleSet, orders: list[Order]) -> list[dict[s
 
 def _outcome(decision: Decision) -> tuple[str | None, str, str]:
     return decision.rule_id, decision.action, ", ".join(decision.locations) or decision.reason or ""
+
+
+@command(app, "check")
+def check(
+    session: Session,
+    rules: RulesFile = None,
+    deep: Annotated[
+        bool | None,
+        typer.Option("--deep/--quick", help="Ask a solver too (extra `analysis`); default: where it is installed."),
+    ] = None,
+    budget_s: Annotated[float, typer.Option("--budget", help="Seconds that the solver may take in all.")] = 45.0,
+) -> ExitCode:
+    """Prove what can be proved about a rule set: rules never reached, holds that fail open, overlaps."""
+    loaded = loaded_rules(session, rules)
+    found = loaded.check(deep=deep, budget_s=budget_s)
+    findings = [finding_document(each) for each in found]
+    document = {"name": loaded.name, "hash": loaded.hash, "rules": len(loaded.rules), "findings": findings}
+    rows = [{"level": each.level, "kind": each.kind, "path": each.path, "message": each.message} for each in found]
+    session.show(document, table("", rows, empty="nothing found"))
+    return ExitCode.NEEDS_PERSON if any(each.level == "warning" for each in found) else ExitCode.FINE
 
 
 @command(app, "explain")

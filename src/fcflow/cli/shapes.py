@@ -12,12 +12,14 @@ from fcflow.documents import to_document
 if TYPE_CHECKING:
     from fcflow.audit import AuditEvent
     from fcflow.model import Explanation
+    from fcflow.rules.check import RuleFinding
     from fcflow.stock import LocationStock, StockSummary
     from fcflow.store import FulfilmentView, OrderView, OutboxRow, Sighting
 
 __all__ = [
     "audit_row",
     "explanation_document",
+    "finding_document",
     "fulfilment_document",
     "order_document",
     "order_row",
@@ -89,6 +91,19 @@ def fulfilment_document(view: FulfilmentView) -> dict[str, Any]:
 def explanation_document(explanation: Explanation) -> dict[str, Any]:
     """Why a rule set decided as it did."""
     return explanation.as_dict()
+
+
+def finding_document(finding: RuleFinding) -> dict[str, Any]:
+    """What was proved about a rule set; the order that shows it without what is absent."""
+    return {
+        "kind": finding.kind,
+        "level": finding.level,
+        "rules": list(finding.rules),
+        "message": finding.message,
+        "path": finding.path,
+        "witness": to_document(finding.witness) if finding.witness is not None else None,
+        "now": finding.now.isoformat() if finding.now is not None else None,
+    }
 
 
 def stock_document(summary: StockSummary) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
 
 if TYPE_CHECKING:
     from fcflow.rules.batch import Decisions
+    from fcflow.rules.check import RuleFinding
 
 __all__ = ["Condition", "RuleSet", "compile_condition", "load_rules"]
 
@@ -522,6 +523,33 @@ class RuleSet:
             if ready.ends:
                 return
         yield self._otherwise if not effects else evolve(self._otherwise, effects=effects + self._otherwise.effects)
+
+    # -------------------------------------------------------------- what can be proved
+
+    def check(self, *, deep: bool | None = None, budget_s: float = 45.0) -> list[RuleFinding]:
+        """
+        What can be proved about the rules: which are never reached, which holds fail open, and more.
+
+        Args:
+            deep: Whether to ask a solver (extra ``analysis``); ``None``: where it is installed.
+
+            budget_s: How long the solver may take in all; what it did not come to is said.
+
+        Raises:
+            MissingExtraError: *deep* is true, and the extra is not installed.
+
+        Example:
+            >>> rules = load_rules({"fcflow": "ruleset/1", "rules": [
+            ...     {"id": "all", "when": True, "then": [{"keep": {}}]},
+            ...     {"id": "uk", "when": {"field": "ship_to.country", "op": "eq", "value": "GB"},
+            ...      "then": [{"allocate": {"to": "leeds"}}]}]})
+            >>> for finding in rules.check(deep=False):
+            ...     print(finding)
+            $.rules[1]: rule uk is never reached: all decides every order that it matches
+        """
+        from fcflow.rules.check import check_rules
+
+        return check_rules(self, deep=deep, budget_s=budget_s)
 
     # -------------------------------------------------------------- why
 
