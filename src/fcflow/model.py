@@ -749,8 +749,16 @@ class Problem:
         where = ", ".join(places) + (f" ({self.field})" if self.field else "")
         said = [self.message] if self.message else []
         said += [f"expected {self.expected}"] if self.expected is not None else []
-        said += [f"got {self.found!r}"] if self.found is not None else []
+        said += [f"got {_shown(self.found)!r}"] if self.found is not None else []
         return f"{where.strip()}: {', '.join(said)}" if where else ", ".join(said)
+
+
+def _shown(text: str) -> str:
+    """As much of *text* as a message holds; a partner may have sent a megabyte."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+
+
+_LONGEST_SHOWN = 200
 
 
 # ------------------------------------------------------------------ what the rules decide

@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from fcflow.cli.exit_codes import ExitCode, code_of_error
-from fcflow.cli.output import console, print_error, print_json
+from fcflow.cli.output import clean, console, print_error, print_json
 from fcflow.errors import ConfigError, Fault, FcflowError
 from fcflow.reports import ChangeReport
 from fcflow.reports import Progress as Step
@@ -129,9 +129,9 @@ class Session:
             print_json({"changed": report.changed, "refused": report.refused})
         else:
             for changed in report.changed:
-                console().print(f"{changed}: {said.get(changed, done)}", markup=False)
+                console().print(clean(f"{changed}: {said.get(changed, done)}"), markup=False)
             for name, reason in report.refused.items():
-                console(stderr=True).print(f"{name}: {reason}", markup=False)
+                console(stderr=True).print(clean(f"{name}: {reason}"), markup=False)
         if report.ok:
             return ExitCode.FINE
         return ExitCode.NEEDS_PERSON if report.changed else ExitCode.REFUSED

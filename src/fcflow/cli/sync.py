@@ -205,7 +205,13 @@ def _planned(planned: PlanReport, *, show_bytes: bool) -> list[RenderableType]:
 
 def _content(delivery: PlannedDelivery) -> list[Text]:
     text = delivery.content.decode("utf-8", "backslashreplace")
-    return [Text(line.rstrip("\r").replace("\x1b", "\\x1b")) for line in text.split("\n")]
+    return [Text("".join(map(_visible, line.rstrip("\r")))) for line in text.split("\n")]
+
+
+def _visible(character: str) -> str:
+    """The character, or where it could steer a terminal its escape."""
+    shown = character.isprintable() or character == "\t"
+    return character if shown else character.encode("unicode_escape").decode("ascii")
 
 
 def _write(planned: PlanReport, folder: Path) -> None:

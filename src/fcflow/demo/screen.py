@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fcflow.demo.account import Day
 from fcflow.demo.catalogue import PARTNERS, catalogue
@@ -123,7 +124,7 @@ def _orders(day: Day) -> Table:
 def _persons(day: Day) -> Table:
     table = Table("order", "why", title="Orders that need a person", title_justify="left")
     for end in day.for_a_person:
-        table.add_row(end.order_id, end.why)
+        table.add_row(Text(end.order_id), Text(end.why))
     return table
 
 
