@@ -60,9 +60,9 @@ def draw(found: dict[int, list[Any]], path: str) -> None:
     drawn = _grid(sizes, powers)
     for (name, each), colour in zip(times.items(), COLOURS, strict=False):
         drawn += _line(name, each, colour, sizes, powers)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 40} {HEIGHT}" role="img">'
     title = "<title>Microseconds to decide an order, against the number of rules</title>"
-    paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+    paper = f'<rect width="{WIDTH + 40}" height="{HEIGHT}" fill="#fff"/>'
     words = [
         f'<text x="{LEFT}" y="22">microseconds an order</text>',
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">rules</text>',
