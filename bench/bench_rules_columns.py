@@ -253,7 +253,9 @@ def main() -> None:
         f"{count:,} orders, seed {SEED}; process time of one core, median of {repeats} (least-greatest)\n", flush=True
     )
     shares = {size: min(count, max(5_000, 20_000_000 // size)) for size in given.rules}
-    print(table(HEAD, [row(measure(size, workload, shares[size], repeats, peers)) for size in given.rules]))
+    print(table(HEAD, []), flush=True)
+    for size in given.rules:
+        print(table(row(measure(size, workload, shares[size], repeats, peers)), []).splitlines()[0], flush=True)
 
 
 if __name__ == "__main__":
