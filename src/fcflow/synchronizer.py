@@ -616,6 +616,7 @@ class Synchronizer(RuleSetCalls):
     def outbox(
         self,
         *,
+        outbox_id: int | None = None,
         partner: str | None = None,
         state: str | None = None,
         limit: int | None = None,
@@ -624,7 +625,8 @@ class Synchronizer(RuleSetCalls):
         """What was sent or is to be sent, newest first."""
         with self._context.store.reading(connection=connection) as tx:
             states = None if state is None else [state]
-            return tx.deliveries(partner=partner, states=states, limit=limit, newest_first=True)
+            ids = None if outbox_id is None else [outbox_id]
+            return tx.deliveries(ids=ids, partner=partner, states=states, limit=limit, newest_first=True)
 
     def outbox_content(self, outbox_id: int) -> bytes:
         """
@@ -640,11 +642,16 @@ class Synchronizer(RuleSetCalls):
         return content
 
     def received(
-        self, *, partner: str | None = None, state: str | None = None, limit: int | None = None
+        self,
+        *,
+        sighting_id: int | None = None,
+        partner: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
     ) -> list[Sighting]:
-        """What was taken in, newest first."""
+        """What was taken in, newest first; *state* is ``applied`` or ``refused``."""
         with self._context.store.reading() as tx:
-            return tx.sightings(partner=partner, state=state, limit=limit)
+            return tx.sightings(sighting_id=sighting_id, partner=partner, state=state, limit=limit)
 
     def received_content(self, sighting_id: int) -> bytes:
         """

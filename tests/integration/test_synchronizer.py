@@ -358,6 +358,23 @@ def test_events_come_in_order_again_and_again_until_they_are_acknowledged(world)
     assert len(world.sync.events("other")) == 4
 
 
+def test_one_delivery_and_one_thing_taken_in_are_asked_for_by_their_ids(world):
+    """
+    History only grows, so nobody has to read all of it to see one row.
+    """
+    for order_id in ("A1", "A2"):
+        world.sync.add_orders([order(order_id, MUG=1)])
+        world.run()
+        world.partners["leeds"].say("SHIPPED", order_id)
+    world.run()
+
+    sent, taken = world.sync.outbox(), world.sync.received()
+    assert len(sent) == len(taken) == 2
+    assert [world.sync.outbox(outbox_id=each.outbox_id) for each in sent] == [[each] for each in sent]
+    assert [world.sync.received(sighting_id=each.sighting_id) for each in taken] == [[each] for each in taken]
+    assert world.sync.outbox(outbox_id=99) == world.sync.received(sighting_id=99) == []
+
+
 def test_orders_are_listed_by_location_state_partner_and_need(world):
     """
     The ancestor's drop-down, and more.

@@ -47,6 +47,7 @@ _CALLS: dict[str, Callable[[Transaction], Any]] = {
     "delivery_content": lambda tx: tx.delivery_content(1),
     "update_delivery": lambda tx: tx.update_delivery(1, state=OutboxState.SENT),
     "sightings by name": lambda tx: tx.sightings(partner="leeds", feed="status", name="x"),
+    "sighting by id": lambda tx: tx.sightings(sighting_id=1),
     "sightings, the latest": lambda tx: tx.sightings(limit=10),
     "settle_sighting": lambda tx: tx.settle_sighting(1),
     "problems": lambda tx: tx.problems(1),

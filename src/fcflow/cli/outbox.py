@@ -69,7 +69,7 @@ def show(
 ) -> None:
     """Show one delivery; its bytes on request."""
     with session.synchronizer() as synchronizer:
-        row = next((row for row in synchronizer.outbox() if row.outbox_id == delivery), None)
+        row = next(iter(synchronizer.outbox(outbox_id=delivery)), None)
         if row is None:
             raise LifecycleError(f"there is no delivery {delivery}")
         held = synchronizer.outbox_content(delivery) if content or output is not None else b""

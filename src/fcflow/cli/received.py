@@ -40,7 +40,7 @@ def show(
 ) -> None:
     """Show what was taken in once, with every bad row; its bytes on request."""
     with session.synchronizer() as synchronizer:
-        row = next((row for row in synchronizer.received() if row.sighting_id == sighting), None)
+        row = next(iter(synchronizer.received(sighting_id=sighting)), None)
         if row is None:
             raise LifecycleError(f"nothing was received under the id {sighting}")
         held = synchronizer.received_content(sighting) if content else b""

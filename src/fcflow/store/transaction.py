@@ -429,6 +429,7 @@ class Transaction(RuleSetRows):
     def sightings(
         self,
         *,
+        sighting_id: int | None = None,
         partner: str | None = None,
         feed: str | None = None,
         name: str | None = None,
@@ -438,7 +439,8 @@ class Transaction(RuleSetRows):
         """What was taken in, newest first."""
         table = self._tables["sighting"]
         query = sa.select(*[column for column in table.c if column.name != "content"]).where(self._own(table))
-        for column, wanted in (("partner", partner), ("feed", feed), ("name", name), ("state", state)):
+        asked = {"sighting_id": sighting_id, "partner": partner, "feed": feed, "name": name, "state": state}
+        for column, wanted in asked.items():
             if wanted is not None:
                 query = query.where(table.c[column] == wanted)
         query = query.order_by(table.c.sighting_id.desc())
