@@ -28,6 +28,8 @@ _NOT_SENT = (
     FulfilmentState.SEND_FAILED,
     FulfilmentState.UNCLEAR,
 )
+_LONGEST_SKU = 500  # in any script it fits the key of any database
+_MOST_UNITS = 10**18
 _AT_THE_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -477,6 +479,10 @@ class _Merge:
             self.unplaced += 1
             self._report(record, "location", level.location, "a location of this partner")
             return
+        if len(level.sku) > _LONGEST_SKU:
+            self.unplaced += 1
+            self._report(record, "sku", level.sku, f"at most {_LONGEST_SKU} characters")
+            return
         self.mentioned.update((location, sku) for sku in self.ours.get(level.sku, ()))
         our_sku = self._our_sku(record)
         if our_sku is None:
@@ -533,6 +539,9 @@ class _Merge:
             for row in rows:
                 self._report(row, "as_of", as_of.isoformat(), expected)
             return None
+        if any(self._units(used, name) >= _MOST_UNITS for name in ("on_hand", "reserved", "inbound")):
+            self._report(rows[-1], "sku", key[1], f"fewer than {_MOST_UNITS} units in all; it is unchanged")
+            return None
         inbound = [row.value.inbound for row in used if row.value.inbound is not None]
         return self._made(
             key,
@@ -541,6 +550,9 @@ class _Merge:
             sum(inbound) if inbound else None,
             as_of,
         )
+
+    def _units(self, rows: list[Record], name: str) -> int:
+        return abs(sum(int(getattr(row.value, name) or 0) for row in rows))
 
     def _made(self, key: tuple[str, str], on_hand: int, reserved: int, inbound: int | None, as_of: datetime) -> Picture:
         return Picture(

@@ -182,6 +182,19 @@ def test_a_partner_cannot_speak_of_another_partners_order():
         assert not world.sync.order("A1").fulfilments[0].shipments
 
 
+def test_stock_that_no_database_can_hold_is_reported_and_the_rest_taken_in():
+    """A SKU of 50,000 characters and sums beyond 64 bits once could stop a feed at every run."""
+    feed = evolve(SimulatedPartner("leeds").partner().stock, duplicates="sum")
+    rows = "".join(f"CUP;{'9' * 18}\r\n" for _ in range(20))
+    with World("leeds", changes={"leeds": {"stock": feed}}) as world:
+        world.partners["leeds"].put("stock/s.csv", f"sku;quantity\r\n{'M' * 50_000};1\r\n{rows}MUG;5\r\n".encode())
+        report = world.run()
+        assert not report.failures
+        assert len(report.partners["leeds"].problems) == 2
+        with world.sync.store.reading() as tx:
+            assert [(picture.sku, picture.on_hand) for picture in tx.pictures()] == [("MUG", 5)]
+
+
 # ------------------------------------------------------------------ answers over HTTP
 
 
