@@ -52,6 +52,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UK = ("GB", "GG", "IM", "JE")
 _EXACT = frozenset({"eq", "ne", "in", "not_in", "starts_with"})
+_PRODUCTS = ("line.total_weight_g", "line.total_price")
 _TEXTS = (FieldType.TEXT, FieldType.CHOICE)
 
 Pair = tuple[Any, Any]
@@ -504,6 +505,15 @@ class Encoding:
         units = [v.value == 1 for (name, _), v in self._variables.items() if name == "line.quantity"]
         return [self.rest == 0, *units]
 
+    def exact_products(self) -> list[Any]:
+        """Every line is one of ours, and of one unit where its units have a weight or a price."""
+        made = [self.rest == 0]
+        for (name, line), total in self._variables.items():
+            if name in _PRODUCTS:
+                units = self._variables["line.quantity", line].value
+                made.append(z3.Or(units == 1, total.value == 0))
+        return made
+
     def everything_present(self) -> list[Any]:
         """Every field that is asked for is there."""
         return [each.present for each in self._variables.values() if each.present is not _TRUE]
@@ -522,7 +532,7 @@ class Encoding:
             value = self._value(model, variable, line)
             if line is None:
                 draft.values[name] = value
-            elif name not in ("line.total_weight_g", "line.total_price"):
+            elif name not in _PRODUCTS:
                 draft.lines[line][name] = value
         for name in ("total_weight_g", "goods_total", "total_quantity", "line_count"):
             draft.values.pop(name, None)

@@ -124,7 +124,13 @@ class _Prover:
         solver.add(*encoding.axioms, *links)
         names = list(tracked.values())
         plain = encoding.plain_lines()
-        for more in ([*plain, *encoding.everything_present()], plain, [encoding.rest == 0], []):
+        for more in (
+            [*plain, *encoding.everything_present()],
+            plain,
+            encoding.exact_products(),
+            [encoding.rest == 0],
+            [],
+        ):
             said = solver.check(*names, *more)
             if said == z3.sat:
                 witness = self._run(encoding.draft(solver.model()), fits)
