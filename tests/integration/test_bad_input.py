@@ -238,3 +238,18 @@ def test_an_order_that_does_not_fit_its_layout_does_not_keep_the_others_from_lea
         [view] = world.sync.order("A1").fulfilments
         assert "A1" in view.label_error
         assert "ascii" in view.label_error
+
+
+def test_a_file_of_thousands_of_bad_rows_is_told_in_short(world):
+    """
+    The good row is applied; of the bad ones the first are named and the rest counted, and the file is kept.
+    """
+    bad = b"".join(b"Z%d;SHIPPED;;;;;;\r\n" % number for number in range(3000))
+    world.partners["leeds"].put("status/flood.csv", HEADER + b"A1;SHIPPED;T1;;;;;\r\n" + bad)
+    report = world.run().partners["leeds"]
+
+    assert report.shipped == ["A1"]
+    assert report.unmatched == 3000
+    assert len(report.problems) == 201
+    assert report.problems[-1] == "flood.csv: and 2800 more; the file is kept"
+    assert world.sync.received()[0].problems == 3000

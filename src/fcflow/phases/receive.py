@@ -31,6 +31,12 @@ Apply = Callable[[Writing, Sequence[Record], int], list[Problem]]
 
 T = TypeVar("T")
 
+_MOST_KEPT = 10_000
+"""Bad records of one file that are kept singly; the file itself is kept whole."""
+
+_MOST_TOLD = 200
+"""Of these, those that the report and the audit trail name."""
+
 _SPOOL_BYTES = 8 * 1024 * 1024
 
 
@@ -174,21 +180,22 @@ class _Intake:
             found = [*problems, *self.apply(writing, records, len(problems))]
             row = {**self._row(taken), "state": "applied", "records": len(records), "problems": len(found)}
             row["received_at"] = writing.now
-            sighting_id = writing.tx.add_sighting(row, found)
-            self._note_received(writing, taken, sighting_id, len(records), found)
+            sighting_id = writing.tx.add_sighting(row, found[:_MOST_KEPT])
+            told = [f"{taken.offer.name}: {said}" for said in _told(found)]
+            self._note_received(writing, taken, sighting_id, (len(records), len(found)), told)
         self.report.files_received += 1
-        self.report.problems += [f"{taken.offer.name}: {problem}" for problem in found]
+        self.report.problems += told
         return sighting_id
 
     def _note_received(
-        self, writing: Writing, taken: _Taken, sighting_id: int, records: int, problems: Sequence[Problem]
+        self, writing: Writing, taken: _Taken, sighting_id: int, counts: tuple[int, int], told: Sequence[str]
     ) -> None:
-        said = f"{taken.offer.name}: {records} records, {len(problems)} problems"
+        said = f"{taken.offer.name}: {counts[0]} records, {counts[1]} problems"
         writing.note(
             AuditType.FILE_RECEIVED, said, feed=self.feed.kind.value, sighting=sighting_id, sha256=taken.fetched.sha256
         )
-        for problem in problems:
-            writing.note(AuditType.RECORD_PROBLEM, f"{taken.offer.name}: {problem}", sighting=sighting_id)
+        for each in told:
+            writing.note(AuditType.RECORD_PROBLEM, each, sighting=sighting_id)
 
     def _refused(self, taken: _Taken, error: FcflowError) -> int:
         text = describe(error)
@@ -239,3 +246,10 @@ def _open_fulfilments(tx: Transaction, partner: Partner) -> Iterator[OpenFulfilm
                 reference=orders[view.order_id].reference,
                 sent_at=view.sent_at,
             )
+
+
+def _told(problems: Sequence[Problem]) -> Iterator[str]:
+    """What people are told of a file's problems: enough to see what is wrong with it."""
+    yield from (str(problem) for problem in problems[:_MOST_TOLD])
+    if len(problems) > _MOST_TOLD:
+        yield f"and {len(problems) - _MOST_TOLD} more; the file is kept"
