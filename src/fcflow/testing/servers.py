@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 HOST = "127.0.0.1"
+PROXY_HOST = "127.0.0.2"
+"""Where the fault proxy stands in for a server\'s data channels."""
 _STARTING_S = 15.0
 
 
@@ -119,18 +121,25 @@ def free_port() -> int:
 
 def free_ports(count: int) -> range:
     """*count* ports in a row that nobody listens on now; few of them run out, as a closed one rests for a minute."""
+    lowest, width = _own_ports()
     for _ in range(200):
-        first = 20000 + secrets.randbelow(12000 - count)
-        if all(_is_free(port) for port in range(first, first + count, max(count // 20, 1))):
+        first = lowest + secrets.randbelow(width - count)
+        if all(_is_free(host, port) for port in range(first, first + count) for host in (HOST, PROXY_HOST)):
             return range(first, first + count)
     raise RuntimeError(f"no {count} free ports in a row")
 
 
-def _is_free(port: int) -> bool:
+def _own_ports() -> tuple[int, int]:
+    """Where this process looks: workers of one test run keep out of each other's way."""
+    number = int("".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
+    return 20000 + number % 4 * 3000, 3000
+
+
+def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
