@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
@@ -73,6 +73,16 @@ def _mapping(value: Mapping[str, Any]) -> immutabledict[str, Any]:
 def _aware(instance: object, attribute: Attribute[datetime | None], value: datetime | None) -> None:
     if value is not None and value.tzinfo is None:
         raise ValueError(f"{attribute.name}: expected an instant with a time zone, got {value.isoformat()}")
+
+
+def _instant(value: datetime | None) -> datetime | None:
+    """In UTC, where comparing and subtracting know nothing of summer time; a naive one is left for the check."""
+    if value is None or value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"expected an instant between the years 1 and 9999, got {value.isoformat()}") from None
 
 
 def _finite(instance: object, attribute: Attribute[Decimal | None], value: Decimal | None) -> None:
@@ -208,8 +218,8 @@ class Order:
     reference: str | None = field(default=None, converter=_text)
     channel: str | None = field(default=None, converter=_text)
     sub_channel: str | None = field(default=None, converter=_text)
-    received_at: datetime | None = field(default=None, validator=_aware)
-    dispatch_by: datetime | None = field(default=None, validator=_aware)
+    received_at: datetime | None = field(default=None, converter=_instant, validator=_aware)
+    dispatch_by: datetime | None = field(default=None, converter=_instant, validator=_aware)
     payment: Payment | None = field(default=None, converter=_payment)
     currency: str | None = field(default=None, converter=_text, validator=_currency)
     total: Decimal | None = field(default=None, converter=_money, validator=_finite)
@@ -499,7 +509,7 @@ class StockLevel:
     on_hand: int | None = None
     reserved: int | None = None
     inbound: int | None = None
-    as_of: datetime | None = field(default=None, validator=_aware)
+    as_of: datetime | None = field(default=None, converter=_instant, validator=_aware)
 
 
 class View(Protocol):
@@ -642,8 +652,8 @@ class Shipment:
     service: str | None = field(default=None, converter=_text)
     tracking_numbers: tuple[str, ...] = field(default=(), converter=_tuple)
     lines: tuple[StatusLine, ...] = field(default=(), converter=_tuple)
-    shipped_at: datetime | None = field(default=None, validator=_aware)
-    delivered_at: datetime | None = field(default=None, validator=_aware)
+    shipped_at: datetime | None = field(default=None, converter=_instant, validator=_aware)
+    delivered_at: datetime | None = field(default=None, converter=_instant, validator=_aware)
 
 
 @frozen(kw_only=True)
@@ -674,7 +684,7 @@ class StatusUpdate:
     shipments: tuple[Shipment, ...] = field(default=(), converter=_tuple)
     lines: tuple[StatusLine, ...] = field(default=(), converter=_tuple)
     message: str | None = field(default=None, converter=_text)
-    at: datetime | None = field(default=None, validator=_aware)
+    at: datetime | None = field(default=None, converter=_instant, validator=_aware)
     event_id: str | None = field(default=None, converter=_text)
 
 

@@ -467,3 +467,22 @@ def test_conditions_are_equal_by_what_they_say() -> None:
     assert made[0] == made[1] != made[2]
     assert hash(made[0]) == hash(made[1])
     assert made[0].document == {"field": "total", "op": "gt", "value": 5}
+
+
+def test_the_hour_that_the_clocks_repeat_is_not_confused() -> None:
+    """
+    Two instants an hour and a half apart that a zone writes half an hour apart are told apart.
+    """
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from fcflow.model import Order
+    from fcflow.rules import compile_condition
+
+    london = ZoneInfo("Europe/London")
+    received = datetime(2026, 10, 25, 1, 15, fold=0, tzinfo=london)
+    now = datetime(2026, 10, 25, 1, 45, fold=1, tzinfo=london)
+    fresh = compile_condition({"field": "received_at", "op": "within_last", "value": {"hours": 1}})
+    order = Order(order_id="A1", received_at=received, lines=())
+
+    assert not fresh.matches(order, now=now)

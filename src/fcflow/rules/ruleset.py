@@ -8,7 +8,7 @@ import copy
 import os
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, overload, runtime_checkable
 
@@ -72,7 +72,7 @@ class Needs:
             raise AllocationError(f"order {order.order_id}: a rule asks for the time, expected now=, got None")
         if now is not None and now.tzinfo is None:
             raise AllocationError(f"now: expected an instant with a time zone, got {now.isoformat()}")
-        return Facts(order, view, now, line)
+        return Facts(order, view, None if now is None else now.astimezone(UTC), line)
 
 
 def _walk_once(node: Node) -> Iterator[Node]:
