@@ -24,7 +24,7 @@ ACCEPTS = acceptor(SCHEMA)
 TEST = {"field": "ship_to.country", "op": "in", "value": ["GB", "FR"], "ignore_case": True}
 WHOLE: dict[str, Any] = {
     "fcflow": "ruleset/1",
-    "$schema": "https://fcflow.dev/schema/ruleset/1",
+    "$schema": "urn:fcflow:ruleset:1",
     "name": "whole",
     "about": "every part of the language once",
     "currency": "GBP",
