@@ -293,3 +293,26 @@ def test_a_refused_login_over_http_is_a_failure_of_the_partner_not_an_unclear_or
     assert (view.state.value, view.attempts) == ("send_failed", 0)
     assert [failure.code for _, failure in report.failures] == ["transport.login"]
     assert over_url.run().partners["centre"].sent == ["A1"]
+
+
+def test_a_post_that_the_server_is_still_working_on_is_not_posted_again(desk, over_url, monkeypatch):
+    """
+    A time-out, and a look that finds nothing yet, prove nothing: the order waits for a person, posted once.
+    """
+    from fcflow.errors import TransportUnclearError
+    from fcflow.transports import Presence
+    from fcflow.transports.http import HttpTransport
+
+    real = HttpTransport.send
+
+    def late(self, delivery):
+        real(self, delivery)
+        raise TransportUnclearError("no answer within 10 s")
+
+    monkeypatch.setattr(HttpTransport, "send", late)
+    monkeypatch.setattr(HttpTransport, "look_up", lambda self, delivery: Presence.ABSENT)
+    over_url.add_orders([order("A1", MUG=1)])
+    over_url.run()
+    over_url.run()
+    assert desk.posts == ["A1"]
+    assert over_url.order("A1").fulfilments[0].state.value == "unclear"

@@ -273,11 +273,11 @@ class _Sender:
         """
         The answer was lost: look what the partner has before anything is done again.
 
-        What lies there under its temporary name was not published, so it may be sent again; and so may a post that is
-        not there, since nobody collects posts.
+        What lies there under its temporary name was not published, so it may be sent again. What is absent may have
+        been collected, or the partner's server may be working on it still: that proves nothing.
         """
         presence = self._presence(transport, minted.delivery)
-        missing = _is_missing(transport, presence)
+        missing = presence is Presence.PARTLY
         if presence is Presence.PRESENT:
             self.outcomes.sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
         elif missing and not last:
@@ -396,7 +396,11 @@ class _Sender:
 
 
 def _is_missing(transport: Transport, presence: Presence) -> bool:
-    """Whether the partner has not got it for certain; a file that is absent may have been collected."""
+    """
+    Whether the partner has not got what an earlier run began to publish.
+
+    A file that is absent may have been collected; nobody collects posts.
+    """
     return presence is Presence.PARTLY or (presence is Presence.ABSENT and not transport.capabilities.lists)
 
 
