@@ -135,7 +135,7 @@ class _Intake:
             return _Taken(offer, fetched, spool.read())
 
     def _receive(self, transport: Transport, taken: _Taken) -> None:
-        repeated = self._repeated(taken)
+        repeated = self._repeated(transport, taken)
         if repeated is not None:
             self._settle(transport, taken.offer, repeated.sighting_id, repeated.state)
             return
@@ -148,20 +148,15 @@ class _Intake:
             state = "refused"
         self._settle(transport, taken.offer, sighting_id, state)
 
-    def _repeated(self, taken: _Taken) -> Sighting | None:
+    def _repeated(self, transport: Transport, taken: _Taken) -> Sighting | None:
         """Where the partner's server tells no time, the same content under the same name, if it still lies there."""
         if taken.offer.modified_at is not None or taken.offer.etag is not None:
             return None
         with self.context.store.reading() as tx:
             known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=taken.offer.name, limit=1)
-        left = [s for s in known if s.sha256 == taken.fetched.sha256 and self._lies_there(s)]
-        return left[0] if left else None
-
-    def _lies_there(self, sighting: Sighting) -> bool:
-        return not sighting.settled or (self.feed.after == "leave" and sighting.modified_at is None and self._is_file())
-
-    def _is_file(self) -> bool:
-        return not self.partner.connections[self.feed.connection].scheme.startswith("http")
+        left = self.feed.after == "leave" and transport.capabilities.lists
+        same = [s for s in known if s.sha256 == taken.fetched.sha256]
+        return next((s for s in same if not s.settled or (left and s.modified_at is None)), None)
 
     def _decode(self, content: bytes) -> tuple[list[Record], list[Problem]]:
         records: list[Record] = []
