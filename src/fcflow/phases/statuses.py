@@ -7,7 +7,7 @@ A partner's word touches only what was given to that partner. Nothing a partner 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from attrs import evolve
@@ -65,6 +65,7 @@ class _Batch:
         self.orders: dict[str, OrderView] = {}
         self.home: dict[str, str] = {}
         self.facts: dict[str, list[Fact]] = {}
+        self.names: dict[str, list[str]] = defaultdict(list)
         self.ours: dict[str, list[str]] = defaultdict(list)
         for sku, theirs in partner.aliases.items():
             self.ours[theirs].append(sku)
@@ -98,7 +99,6 @@ class _Batch:
     def _load(self, references: Sequence[str]) -> None:
         """Read every order that the file speaks of, once."""
         tx = self.writing.tx
-        by_name: Mapping[str, Sequence[str]]
         if self.feed.matches == "fulfilment_id":
             views = tx.fulfilments(ids=set(references), partner=self.partner.code)
             order_ids = {view.order_id for view in views}
@@ -111,7 +111,6 @@ class _Batch:
         mine = [v for o in self.orders.values() for v in o.fulfilments if v.partner == self.partner.code]
         self.home = {view.fulfilment_id: view.order_id for view in mine}
         self.facts = tx.facts(list(self.home))
-        self.names: dict[str, list[str]] = defaultdict(list)
         for view in mine:
             self.names[self._name_of(view)].append(view.fulfilment_id)
 
