@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Cell, Place, Row, Unwritable
+from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
@@ -271,7 +271,7 @@ class DelimitedCodec:
 
     # -------------------------------------------------------------- writing
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         order, width = self._order()
         rows = [_spread(row, order, width) for record in records for row in record]
         out = [self._header_row(order, width)] if self._header else []

@@ -11,6 +11,7 @@ from immutabledict import immutabledict
 
 from fcflow.documents import from_document, to_document
 from fcflow.errors import DocumentError, EncodeError
+from fcflow.formats.codec import Batch
 from fcflow.formats.json_lines import one_line, read_objects
 from fcflow.model import Order, Problem, Record, ShippingOrder, StatusUpdate, StockLevel
 
@@ -56,7 +57,7 @@ class DocumentEngine:
     def _class_of(self, document: Mapping[str, Any]) -> type:
         return self._classes[-1] if "fulfilment_id" in document else self._classes[0]
 
-    def encode(self, values: Iterable[Any]) -> bytes:
+    def encode(self, values: Iterable[Any], batch: Batch) -> bytes:
         return b"".join(one_line(to_document(self._checked(value))) for value in values)
 
     def projections(self, value: Any) -> list[Any]:

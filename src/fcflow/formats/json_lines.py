@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Cell, Place, Row
+from fcflow.formats.codec import Batch, Cell, Place, Row
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
@@ -134,7 +134,7 @@ class JsonLinesCodec:
                     return
             yield Row(line, cells, _raw(self._places, cells), [None] * len(cells))
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         lines = [dump(self._object(rows)) + "\n" for record in records for rows in self._alike(record)]
         return self._text.encode("".join(lines))

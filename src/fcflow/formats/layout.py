@@ -13,7 +13,7 @@ from immutabledict import immutabledict
 from fcflow.errors import EncodeError, FormatError
 from fcflow.formats.bind import SKIPPED, Binder, FieldUnreadable, Parsed
 from fcflow.formats.cells import Format, Parse, Unreadable, limited
-from fcflow.formats.codec import Cell, Codec, Row, Unwritable
+from fcflow.formats.codec import NO_BATCH, Batch, Cell, Codec, Row, Unwritable
 from fcflow.formats.fields import Getter
 from fcflow.formats.json_lines import as_stream
 from fcflow.model import Problem, Record
@@ -29,7 +29,7 @@ class Engine(Protocol):
 
     def decode(self, stream: BinaryIO) -> Iterator[Record | Problem]: ...
 
-    def encode(self, values: Iterable[Any]) -> bytes: ...
+    def encode(self, values: Iterable[Any], batch: Batch) -> bytes: ...
 
     def projections(self, value: Any) -> list[Any]: ...
 
@@ -97,19 +97,21 @@ class Layout:
                 problems.append(item)
         return records, problems
 
-    def encode(self, values: Iterable[Any]) -> bytes:
+    def encode(self, values: Iterable[Any], *, batch: Batch = NO_BATCH) -> bytes:
         """
-        The payload that holds *values*; equal values give equal bytes.
+        The payload that holds *values*; equal values of equal batches give equal bytes.
 
         Args:
             values: Of the layout's kind: `ShippingOrder` or `Order`, `StatusUpdate`, `StockLevel`.
+
+            batch: What the payload is, for layouts whose envelope, header or running numbers say so.
 
         Raises:
             EncodeError: A value does not fit the layout; says which, and which field.
 
             FormatError: The format holds fewer values than were given.
         """
-        return self._engine.encode(values)
+        return self._engine.encode(values, batch)
 
     def project(self, value: Any) -> Any:
         """
@@ -391,8 +393,8 @@ class MappedEngine:
 
     # -------------------------------------------------------------- writing
 
-    def encode(self, values: Iterable[Any]) -> bytes:
-        return self._codec.write([self._rows(value) for value in values])
+    def encode(self, values: Iterable[Any], batch: Batch) -> bytes:
+        return self._codec.write([self._rows(value) for value in values], batch)
 
     def _rows(self, value: Any) -> list[list[str]]:
         """The cells of *value*, by place, one or more rows."""
