@@ -474,14 +474,29 @@ class RuleSet:
 
     @overload
     def decide_many(
-        self, orders: ArrowTable, *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: ArrowTable,
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Decisions: ...
     @overload
     def decide_many(
-        self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: Iterable[Order],
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Iterator[Decision]: ...
     def decide_many(
-        self, orders: ArrowTable | Iterable[Order], *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: ArrowTable | Iterable[Order],
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Decisions | Iterator[Decision]:
         """
         `decide` for each of *orders*, in their order.
@@ -490,6 +505,8 @@ class RuleSet:
             orders: Orders, decided lazily one at a time; or a table of the schema in
                 ``docs/reference/order-table.md`` (Arrow, Polars, whatever speaks Arrow's C stream interface), decided
                 at once, column by column.
+
+            as_of: The instant by whose rules all of them are decided; ``None`` is *now*.
 
         Returns:
             For a table a `fcflow.rules.batch.Decisions`: a sequence that also has ``rule_index`` and ``to_table()``.
@@ -502,14 +519,17 @@ class RuleSet:
             MissingExtraError: A table needs the extra ``batch``, which is not installed.
         """
         if isinstance(orders, ArrowTable):
-            return self._decide_table(orders, view, now)
-        return (self.decide(order, view=view, now=now) for order in orders)
+            return self._decide_table(orders, view, now, as_of)
+        return (self.decide(order, view=view, now=now, as_of=as_of) for order in orders)
 
-    def _decide_table(self, table: ArrowTable, view: View | None, now: datetime | None) -> Decisions:
+    def _decide_table(
+        self, table: ArrowTable, view: View | None, now: datetime | None, as_of: datetime | None
+    ) -> Decisions:
         from fcflow.rules.batch import check_needs, decide_table
 
+        now = now or as_of
         check_needs(self._needs.view, self._needs.now or bool(self._boundaries), view, now)
-        rules = self._rules if now is None or not self._boundaries else self.in_force(now).rules
+        rules = self._rules if now is None else self.in_force(as_of or now).rules
         return decide_table(rules, self._otherwise, table, view=view, now=now)
 
     def _walk(self, facts: Facts, lifted: Collection[str] = ()) -> Iterator[Decision]:
