@@ -157,7 +157,7 @@ class RuleSetCalls:
     def stock_view(self) -> StockView:
         """The stock as rules see it now."""
         with self._context.store.reading() as tx:
-            return stock_view(self._context, tx, self._context.clock())
+            return stock_view(self._context, tx, self._context.clock(), any_rules=True)
 
     def replay(self, rules: RuleSource, *, since: datetime | None = None) -> RuleDiff:
         """
@@ -372,7 +372,7 @@ def _cases(
     skipped: list[Skipped],
     drifted: list[str],
 ) -> Iterator[tuple[RuleSet, Case]]:
-    view = stock_view(context, tx, context.clock())
+    view = stock_view(context, tx, context.clock(), any_rules=True)
     ids = list(decided)
     for start in range(0, len(ids), _CHUNK):
         for order in tx.orders(ids[start : start + _CHUNK]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from fcflow.errors import PluginError
@@ -18,6 +19,7 @@ from fcflow.rules.tree import (
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -28,7 +30,7 @@ from fcflow.rules.tree import (
     Truth,
 )
 
-__all__ = ["Verdict", "all_of", "compile_node"]
+__all__ = ["Verdict", "all_of", "compile_node", "measure_of"]
 
 Verdict = Callable[[Facts], bool | None]
 
@@ -65,6 +67,8 @@ def compile_node(node: Node) -> Verdict:
             return _stock(node)
         case StockAge():
             return _stock_age(node)
+        case Measured():
+            return _measured(node)
 
 
 def _true(facts: Facts) -> bool | None:
@@ -333,6 +337,22 @@ def _stock_age(node: StockAge) -> Verdict:
         return check(facts.now - min(each for each in taken if each is not None))
 
     return verdict
+
+
+def _measured(node: Measured) -> Verdict:
+    check = compare(node.op, node.value)
+
+    def verdict(facts: Facts) -> bool | None:
+        value = measure_of(facts.view, node.at, node.measure)
+        return None if value is None else check(value)
+
+    return verdict
+
+
+def measure_of(view: View | None, location: str, measure: str) -> Fraction | None:
+    """What *view* knows of the location's behaviour; ``None`` where it knows nothing."""
+    measured: Callable[[str, str], Fraction | None] | None = getattr(view, "measured", None)
+    return None if measured is None else measured(location, measure)
 
 
 def _pictures(location: str, facts: Facts) -> Iterator[datetime | None]:

@@ -5,6 +5,7 @@ From a rule document to typed rules: names, types and references are checked, ev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from fcflow.rules.tree import (
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -35,7 +37,7 @@ from fcflow.rules.tree import (
     children,
     walk,
 )
-from fcflow.rules.values import Bad, Values, duration, zone_of
+from fcflow.rules.values import Bad, Values, duration, money, zone_of
 
 __all__ = ["MAX_SIZE", "ConditionParser", "Parsed", "parse_document"]
 
@@ -200,6 +202,16 @@ class ConditionParser:
         body = raw["stock_age"]
         return StockAge(body["at"], body["op"], duration(body["value"]), self._at(path))
 
+    def _behaviour(self, raw: dict[str, Any], path: Path, scope: str) -> Node:
+        self._refuse_in_line("behaviour", path, scope)
+        body = raw["behaviour"]
+        try:
+            value = Fraction(money(body["value"]))
+        except Bad as bad:
+            bad.note(self._faults, (*path, "behaviour", "value"))
+            return Truth()
+        return Measured(body["at"], body["measure"], body["op"], value, self._at(path))
+
     # -------------------------------------------------------------- tests of a field
 
     def _test(self, raw: dict[str, Any], path: Path, scope: str) -> Node:
@@ -334,6 +346,7 @@ _KINDS = {
     "sum_lines": ConditionParser._sum_lines,
     "stock": ConditionParser._stock,
     "stock_age": ConditionParser._stock_age,
+    "behaviour": ConditionParser._behaviour,
 }
 _A = {
     FieldType.TEXT: "text",
@@ -371,7 +384,7 @@ def _needs_line(node: Node) -> bool:
 
 
 def _is_of_order(node: Node) -> bool:
-    return any(isinstance(each, Lines | CountLines | SumLines | Stock | StockAge) for each in walk(node))
+    return any(isinstance(each, Lines | CountLines | SumLines | Stock | StockAge | Measured) for each in walk(node))
 
 
 # ------------------------------------------------------------------ rules

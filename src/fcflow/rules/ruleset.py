@@ -27,7 +27,7 @@ from fcflow.rules.operators import OperatorType
 from fcflow.rules.parse import ConditionParser, parse_document
 from fcflow.rules.shape import check_shape, is_schema
 from fcflow.rules.source import canonical, digest, exact, plain, read
-from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
+from fcflow.rules.tree import Measured, Named, Node, Rule, Stock, StockAge, Test, children
 
 if TYPE_CHECKING:
     from fcflow.rules.batch import Decisions
@@ -55,14 +55,20 @@ class Needs:
     view: bool
     now: bool
     locations: frozenset[str]
+    behaviour: bool = False
 
     @classmethod
     def of(cls, nodes: Iterable[Node]) -> Needs:
         """What all of *nodes* need together."""
         every = [each for node in nodes for each in _walk_once(node)]
-        stock = [each for each in every if isinstance(each, Stock | StockAge)]
-        places = {code for each in stock for code in ((each.at,) if isinstance(each, StockAge) else each.at)}
-        return cls(bool(stock), any(_asks_now(each) for each in every), frozenset(places))
+        stock = [each for each in every if isinstance(each, Stock | StockAge | Measured)]
+        places = {code for each in stock for code in (each.at if isinstance(each, Stock) else (each.at,))}
+        return cls(
+            bool(stock),
+            any(_asks_now(each) for each in every),
+            frozenset(places),
+            any(isinstance(each, Measured) for each in every),
+        )
 
     def facts(self, order: Order, view: View | None, now: datetime | None, line: Any = None) -> Facts:
         """The facts of one order; refuses to begin where something is missing."""
@@ -137,6 +143,11 @@ class Condition:
     def needs_now(self) -> bool:
         """Whether it asks for the time."""
         return self._needs.now
+
+    @property
+    def needs_behaviour(self) -> bool:
+        """Whether it asks how locations behaved."""
+        return self._needs.behaviour
 
     @property
     def location_codes(self) -> frozenset[str]:
@@ -362,6 +373,11 @@ class RuleSet:
     def needs_now(self) -> bool:
         """Whether an enabled rule asks for the time, or is in force at some time only."""
         return self._needs.now or bool(self._boundaries)
+
+    @property
+    def needs_behaviour(self) -> bool:
+        """Whether an enabled rule asks how locations behaved."""
+        return self._needs.behaviour
 
     @property
     def location_codes(self) -> frozenset[str]:
@@ -693,7 +709,7 @@ def _run_example(example: Any, rule: Rule, verdict: Verdict, needs: Needs, fault
     before = len(faults)
     order = example_order(example["order"], faults, (*path, "order"))
     now = example_now(example.get("now"), faults, (*path, "now"))
-    view = example_view(example.get("view"), now, faults, (*path, "view"))
+    view = example_view(example, now, faults, path)
     for what, needed, given in (("view", needs.view, view), ("now", needs.now, now)):
         if needed and given is None and len(faults) == before:
             faults.add(path, f"{what} is missing, and the rule asks for it")
