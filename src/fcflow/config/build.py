@@ -291,7 +291,7 @@ class Loader:
             return
         name = rules if isinstance(rules, str) else None
         try:
-            loaded = load_rules(self._with_currency(rules), operators=self.plugins.operators)
+            loaded = load_rules(self._with_currency(rules), **self.plugins.rule_kinds)
         except DocumentError as error:
             self.adopt_file(name, error) if name else self.adopt(error, ("rules",))
             return
@@ -329,7 +329,7 @@ class Loader:
             return
         try:
             currency = self.document.get("currency") if self.sound(("currency",)) else None
-            self.ready = compile_condition(ready, operators=self.plugins.operators, currency=currency)
+            self.ready = compile_condition(ready, **self.plugins.rule_kinds, currency=currency)
         except DocumentError as error:
             self.adopt(error, ("ready",))
 

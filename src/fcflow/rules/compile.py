@@ -30,7 +30,7 @@ from fcflow.rules.tree import (
     Truth,
 )
 
-__all__ = ["Verdict", "all_of", "compile_node", "measure_of"]
+__all__ = ["Verdict", "all_of", "compile_node", "key_reader", "keys_of", "measure_of"]
 
 Verdict = Callable[[Facts], bool | None]
 
@@ -177,7 +177,45 @@ def _in_currency(node: Test, check: Callable[[Any, Facts], bool | None]) -> Verd
     return verdict
 
 
+def key_reader(operator: OperatorType, get: Callable[[Facts], Any]) -> Callable[[Facts], Any]:
+    """From the field's value to the key by which an indexed operator is looked up."""
+    key = operator.key
+    assert key is not None  # only asked of operators that are indexed
+
+    def read(facts: Facts) -> Any:
+        value = get(facts)
+        if value is None:
+            return None
+        try:
+            return key(value)
+        except Exception as error:
+            raise PluginError(f"operator {operator.name}: {type(error).__name__}: {error}") from error
+
+    return read
+
+
+def keys_of(operator: OperatorType, argument: Any) -> frozenset[Any]:
+    """The keys for which an indexed operator holds."""
+    assert operator.keys is not None  # only asked of operators that are indexed
+    try:
+        return frozenset(operator.keys(argument))
+    except Exception as error:
+        raise PluginError(f"operator {operator.name}: {type(error).__name__}: {error}") from error
+
+
+def _indexed(node: Test, operator: OperatorType) -> Verdict:
+    key, wanted = key_reader(operator, node.field.get), keys_of(operator, node.value)
+
+    def verdict(facts: Facts) -> bool | None:
+        found = key(facts)
+        return None if found is None else found in wanted
+
+    return verdict
+
+
 def _foreign(node: Test, operator: OperatorType) -> Verdict:
+    if operator.indexed:
+        return _indexed(node, operator)
     get, argument = node.field.get, node.value
 
     def verdict(facts: Facts) -> bool | None:

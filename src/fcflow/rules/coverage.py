@@ -19,6 +19,7 @@ from fcflow.rules.compile import compile_node
 from fcflow.rules.diff import Case
 from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
+from fcflow.rules.extensions import EffectType, RuleField
 from fcflow.rules.faults import Faults
 from fcflow.rules.fields import Facts
 from fcflow.rules.operators import OperatorType
@@ -74,7 +75,11 @@ class ExampleResult:
 
 
 def run_examples(
-    source: Any, *, operators: Mapping[str, OperatorType] | None = None
+    source: Any,
+    *,
+    operators: Mapping[str, OperatorType] | None = None,
+    fields: Mapping[str, RuleField] | None = None,
+    effects: Mapping[str, EffectType] | None = None,
 ) -> tuple[RuleSet, tuple[ExampleResult, ...]]:
     """
     Load a rule set and run its examples; unlike `load_rules`, one that fails stops nothing.
@@ -100,7 +105,9 @@ def run_examples(
         check_shape(document, faults)
     if len(faults):
         raise RuleError(name, faults.sorted(document))
-    rules = load_rules(_without_examples(document), operators=operators or {})
+    rules = load_rules(
+        _without_examples(document), operators=operators or {}, fields=fields or {}, effects=effects or {}
+    )
     results = [
         _run(rule, number, example)
         for raw, rule in zip(document["rules"], rules.rules, strict=True)

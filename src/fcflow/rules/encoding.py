@@ -237,6 +237,8 @@ class Encoding:
 
     def _test(self, test: Test, line: int | None) -> Pair:
         at = line if test.field.scope == "line" else None
+        if ":" in test.field.name:
+            return self._free((content(test), at))
         if test.field.type is FieldType.SET:
             return self._free((content(test), at)) if test.operator is not None else self._members(test)
         variable = self.variable(test.field, at)

@@ -20,6 +20,7 @@ from fcflow.rules.compile import Verdict, compile_node
 from fcflow.rules.effective import boundaries, in_force
 from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
+from fcflow.rules.extensions import EffectType, Extensions, RuleField
 from fcflow.rules.faults import Faults, Path
 from fcflow.rules.fields import Facts
 from fcflow.rules.index import Index
@@ -222,6 +223,8 @@ def compile_condition(
     lists: Mapping[str, Any] = _NOTHING,
     conditions: Mapping[str, Any] = _NOTHING,
     operators: Mapping[str, OperatorType] = _NOTHING,
+    fields: Mapping[str, RuleField] = _NOTHING,
+    effects: Mapping[str, EffectType] = _NOTHING,
     path: str = "$",
 ) -> Condition:
     """
@@ -239,6 +242,10 @@ def compile_condition(
         lists: Named lists for ``{"list": name}``.
 
         conditions: Named conditions for ``{"use": name}``.
+
+        operators, fields: Those of plugins, by name.
+
+        effects: Those of plugins; taken so that all that plugins offer can be handed on as one, and not needed.
 
         path: Where the condition stands in a larger document, for messages.
 
@@ -259,16 +266,16 @@ def compile_condition(
     for part, definition in (("lists", "values"), ("conditions", "condition")):
         for name, value in around.get(part, {}).items():
             check_shape(value, faults, definition, (part, name))
-    parser = ConditionParser(around, faults, operators)
+    parser = ConditionParser(around, faults, Extensions(operators, fields))
     parser.parse_named()
     node = parser.parse(written, (), scope="either" if scope == "line" else scope)
     if len(faults):
         raise RuleError("condition", faults.sorted(written))
-    return Condition(node, (written, scope, around, dict(operators), path))
+    return Condition(node, (written, scope, around, dict(operators), dict(fields), path))
 
 
-def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, path: str) -> Condition:
-    return compile_condition(written, scope=scope, **around, operators=operators, path=path)
+def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, fields: Any, path: str) -> Condition:
+    return compile_condition(written, scope=scope, **around, operators=operators, fields=fields, path=path)
 
 
 # ------------------------------------------------------------------ a rule set
@@ -310,11 +317,11 @@ class RuleSet:
         ('leeds',)
     """
 
-    def __init__(self, document: Any, rules: tuple[Rule, ...], otherwise: Decision, operators: Any) -> None:
+    def __init__(self, document: Any, rules: tuple[Rule, ...], otherwise: Decision, extensions: Extensions) -> None:
         self._document = document
         self._rules = rules
         self._otherwise = otherwise
-        self._operators = operators
+        self._extensions = extensions
         self._hash = digest(document)
         enabled = tuple(rule for rule in rules if rule.enabled)
         self._ready = tuple(_Ready.of(rule) for rule in enabled)
@@ -398,14 +405,14 @@ class RuleSet:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RuleSet):
             return NotImplemented
-        mine, theirs = ((each._hash, each._operators, each._instant) for each in (self, other))
+        mine, theirs = ((each._hash, each._extensions, each._instant) for each in (self, other))
         return mine == theirs
 
     def __hash__(self) -> int:
         return hash(self._hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt_rules, (self._document, self._operators, self._instant)
+        return _rebuilt_rules, (self._document, self._extensions, self._instant)
 
     # -------------------------------------------------------------- what it decides
 
@@ -425,7 +432,7 @@ class RuleSet:
             return self
         epoch = bisect_right(self._boundaries, at)
         if epoch not in self._standing:
-            made = RuleSet(self._document, in_force(self._rules, at), self._otherwise, self._operators)
+            made = RuleSet(self._document, in_force(self._rules, at), self._otherwise, self._extensions)
             made._instant = at if epoch == 0 else self._boundaries[epoch - 1]
             self._standing[epoch] = made
         return self._standing[epoch]
@@ -640,7 +647,11 @@ def _verdict(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
 
 
 def load_rules(
-    source: str | os.PathLike[str] | Mapping[str, Any], *, operators: Mapping[str, OperatorType] = _NOTHING
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    operators: Mapping[str, OperatorType] = _NOTHING,
+    fields: Mapping[str, RuleField] = _NOTHING,
+    effects: Mapping[str, EffectType] = _NOTHING,
 ) -> RuleSet:
     """
     Read, check and compile a rule set; its examples are run.
@@ -648,12 +659,12 @@ def load_rules(
     Args:
         source: A path, a mapping, or the JSON text itself (a text that begins with a brace).
 
-        operators: Those of plugins, by name.
+        operators, fields, effects: Those of plugins, by name; `fcflow.plugins.Plugins.rule_kinds` has all three.
 
     Raises:
         RuleError: With every fault at once, in the order in which they stand in the document.
 
-        PluginError: An operator breaks its contract.
+        PluginError: An operator, a field or an effect breaks its contract.
 
     Example:
         >>> load_rules('{"fcflow": "ruleset/1", "rules": [{"id": "a", "then": [{"kep": {}}]}]}')
@@ -662,18 +673,19 @@ def load_rules(
           $.rules[0]: when is missing
           $.rules[0].then[0].kep: unknown key: expected keep, got 'kep'
     """
-    _check_operators(operators)
+    extensions = Extensions(dict(operators), dict(fields), dict(effects))
+    _check_extensions(extensions)
     faults = Faults()
     name, document = read(source, faults)
     if document is None:
         raise RuleError(name, faults.sorted(None) or _no_document())
     check_shape(document, faults)
-    parsed = parse_document(document, faults, operators)
+    parsed = parse_document(document, faults, extensions)
     if not len(faults):
         _run_examples(document, parsed.rules, faults)
     if len(faults):
         raise RuleError(name, faults.sorted(document))
-    return RuleSet(document, parsed.rules, parsed.otherwise, dict(operators))
+    return RuleSet(document, parsed.rules, parsed.otherwise, extensions)
 
 
 def _no_document() -> list[Any]:
@@ -682,18 +694,28 @@ def _no_document() -> list[Any]:
     return faults.sorted(None)
 
 
-def _rebuilt_rules(document: Any, operators: Mapping[str, OperatorType], at: datetime | None = None) -> RuleSet:
-    parsed = parse_document(document, Faults(), operators)
-    rules = RuleSet(document, parsed.rules, parsed.otherwise, operators)
+def _rebuilt_rules(document: Any, extensions: Extensions, at: datetime | None = None) -> RuleSet:
+    parsed = parse_document(document, Faults(), extensions)
+    rules = RuleSet(document, parsed.rules, parsed.otherwise, extensions)
     return rules if at is None else rules.in_force(at)
 
 
-def _check_operators(operators: Mapping[str, OperatorType]) -> None:
-    for name, operator in operators.items():
-        if name != operator.name:
-            raise PluginError(f"operator {operator.name}: expected to be given by its own name, got {name!r}")
+def _check_extensions(extensions: Extensions) -> None:
+    kinds: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("operator", extensions.operators),
+        ("field", extensions.fields),
+        ("effect", extensions.effects),
+    )
+    for what, offered in kinds:
+        for name, each in offered.items():
+            if name != each.name:
+                raise PluginError(f"{what} {each.name}: expected to be given by its own name, got {name!r}")
+    for name, operator in extensions.operators.items():
         if not is_schema(operator.value_schema):
             raise PluginError(f"operator {name}: expected value_schema to be a JSON Schema")
+    for name, effect in extensions.effects.items():
+        if not is_schema(effect.options_schema):
+            raise PluginError(f"effect {name}: expected options_schema to be a JSON Schema")
 
 
 def _run_examples(document: Any, rules: tuple[Rule, ...], faults: Faults) -> None:
