@@ -24,6 +24,7 @@ __all__ = ["Index"]
 
 MAX_ALTERNATIVES = 16
 MIN_COLUMNS = 2
+MAX_KNOWN = 4_096
 
 # ------------------------------------------------------------------ normal form
 
@@ -241,6 +242,14 @@ def _range_probe(asked: _Asked) -> Probe:
     rows = [row | asked.others for row in _rows(spans, 2 * len(points) + 1)]
     absent, get = asked.if_absent, _reader(asked.first)
 
+    def row_of(value: Any) -> int:
+        place = bisect_left(points, value)
+        on_a_bound = place < len(points) and points[place] == value
+        return rows[2 * place + on_a_bound]
+
+    if asked.first.field.type is FieldType.MONEY:
+        return _remembering(get, row_of, absent)
+
     def probe(facts: Facts) -> int:
         value = get(facts)
         if value is None:
@@ -248,6 +257,24 @@ def _range_probe(asked: _Asked) -> Probe:
         place = bisect_left(points, value)
         on_a_bound = place < len(points) and points[place] == value
         return rows[2 * place + on_a_bound]
+
+    return probe
+
+
+def _remembering(get: Callable[[Facts], Any], row_of: Callable[[Any], int], absent: int) -> Probe:
+    """Amounts are slow to compare, and come again: so many of them are kept, and no long ones."""
+    known: dict[Any, int] = {}
+
+    def probe(facts: Facts) -> int:
+        value = get(facts)
+        if value is None:
+            return absent
+        row = known.get(value)
+        if row is None:
+            row = row_of(value)
+            if len(known) < MAX_KNOWN and -12 < value.adjusted() < 12 and len(value.as_tuple().digits) < 16:
+                known[value] = row
+        return row
 
     return probe
 

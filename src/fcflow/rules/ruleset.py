@@ -463,7 +463,9 @@ class RuleSet:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
         if self._at_once is not None and as_of is None:
-            return self._at_once[self._index.first(self._needs.facts(order, view, now))]
+            plain = now is None and not self._needs.now and (view is not None or not self._needs.view)
+            facts = Facts(order, view) if plain else self._needs.facts(order, view, now)
+            return self._at_once[self._index.first(facts)]
         if self._boundaries or as_of is not None:
             rules, now = self._dated(order, now, as_of)
             return next(rules._walk(rules._needs.facts(order, view, now)))
