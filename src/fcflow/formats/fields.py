@@ -235,11 +235,11 @@ def _status() -> Iterable[FieldInfo]:
 
 
 def _ordered(value: Any, part: Any) -> int | None:
-    """As many units as the counts of the line speak of."""
+    """As many units as the counts of a line speak of, where it says how many left."""
     line = part[1]
-    counts = () if line is None else (line.shipped, line.short, line.cancelled)
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    if line is None or line.shipped is None:
+        return None
+    return sum(count for count in (line.shipped, line.short, line.cancelled) if count is not None)
 
 
 def _said(value: Any, part: Any) -> Said | None:
