@@ -117,13 +117,106 @@ FIXED = [
     ),
 ]
 
+MEANT: dict[str, list[dict[str, Any]]] = {
+    "numbers": [
+        {"at": "sku", "field": "sku", "case": "upper", "zero_pad": 6},
+        {"at": "place", "field": "location", "prefix": "W-", "suffix": "#"},
+        {"at": "qty", "field": "on_hand", "negative": "after", "zero_pad": 7},
+        {"at": "held", "field": "reserved", "implied_decimals": 2, "negative": "brackets"},
+        {"at": "due", "field": "inbound", "map": {"none": "0", "many": "99"}, "ignore_case": True, "unmapped": "empty"},
+        {"at": ["day", "time"], "field": "as_of", "pattern": ["%d.%m.%y %H:%M:%S", "%d.%m.%y"], "pivot": 60,
+         "zone": "Europe/Berlin"},
+    ],
+    "counters": [
+        {"at": "sku", "field": "sku", "strip_zeros": True},
+        {"at": "place", "field": "location", "carry_forward": True},
+        {"at": "free", "field": "available", "thousands": ",", "negative": "brackets"},
+        {"at": "held", "field": "reserved"},
+        {"at": "broken", "field": "frozen"},
+        {"at": "as_of", "field": "as_of", "pattern": "epoch_ms"},
+        {"at": "payload", "field": "batch.number", "zero_pad": 6},
+        {"at": "row", "field": "batch.row"},
+    ],
+    "packs": [
+        {"at": "sku", "field": "sku", "strip_prefix": ["00", "'"], "strip_suffix": "+"},
+        {"at": "cases", "field": "on_hand", "pack": 6, "default": "0"},
+        {"at": "as_of", "field": "as_of", "pattern": "epoch", "optional": True},
+    ],
+    "columns": [
+        {"at": "sku", "field": "sku"},
+        {"at": "leeds", "field": "on_hand", "location": "leeds"},
+        {"at": "leeds free", "field": "available", "location": "leeds"},
+        {"at": "york", "field": "available", "location": "york"},
+    ],
+}  # fmt: skip
+
+MEANT_STATUS: list[dict[str, Any]] = [
+    {"at": "ref", "field": "reference"},
+    {"at": "tracking", "field": "tracking_numbers", "join": "|", "case": "upper"},
+    {"at": ["carrier", "service"], "join_fields": ["carrier", "service"]},
+    {"at": "left", "join_fields": ["shipped_at", "delivered_at"], "with": "/", "if_absent": "keep",
+     "pattern": "%Y-%m-%d %H.%M.%S"},
+    {"at": "item", "field": "line.line_id"},
+    {"at": "sku", "field": "line.sku"},
+    {"at": "ordered", "field": "line.ordered"},
+    {"at": "shipped", "field": "line.shipped"},
+    {"at": "aside", "field": "aside.weight", "type": "weight"},
+]  # fmt: skip
+DERIVED: list[dict[str, Any]] = [
+    {"field": "line.short", "difference": ["line.ordered", "line.shipped"]},
+    {"field": "status", "else": "accepted", "cases": [
+        {"when": {"field": "total.ordered", "op": "le", "than": "total.shipped"}, "then": "shipped"},
+        {"when": {"any": [{"field": "total.shipped", "op": "gt", "value": 0},
+                          {"field": "tracking_numbers", "op": "exists"}]}, "then": "part_shipped"}]},
+]  # fmt: skip
+
+MEANT_ORDER: list[dict[str, Any]] = [
+    {"at": "id", "field": "fulfilment_id"},
+    {"at": ["first", "last"], "field": "ship_to.name", "split_at": "last"},
+    {"at": "city", "join_fields": ["ship_to.postcode", "ship_to.town"], "with": ", ", "split_at": "first"},
+    {"at": "bill", "join_fields": ["bill_to.name", "bill_to.company", "bill_to.town"], "with": "^", "if_absent": "keep"},
+    {"at": ["a1", "a2", "a3"], "join_fields": ["ship_to.address1", "ship_to.address2", "ship_to.address3"],
+     "max_length": 16, "with": ", "},
+    {"at": ["n1", "n2"], "field": "notes", "wrap": True, "max_length": 24, "if_too_long": "truncate"},
+    {"at": "country", "field": "ship_to.country", "country": "de"},
+    {"at": "land", "field": "bill_to.country", "country": "numeric"},
+    {"at": "phone", "join_fields": ["ship_to.phone", "ship_to.email"]},
+    {"at": "total", "field": "total", "unit": {"factor": "0.001"}},
+    {"at": "postage", "field": "postage", "implied_decimals": 2, "zero_pad": 9},
+    {"at": "gift", "field": "properties.gift", "map": "y_n"},
+    {"at": "zone", "cases": [
+        {"when": {"field": "ship_to.country", "op": "eq", "value": "GB"}, "then": "domestic"},
+        {"when": {"field": "total", "op": "gt", "value": "50", "currency": "GBP"}, "then": "dear"}], "else": "abroad"},
+    {"at": "file", "field": "batch.number"},
+    {"at": "row", "field": "batch.row"},
+    {"at": "item", "field": "line.line_id"},
+    {"at": "sku", "field": "line.partner_sku", "strip_zeros": True},
+    {"at": "qty", "field": "line.quantity", "map": {"one": "1", "pair": "2"}},
+    {"at": "weight", "field": "line.weight_g", "unit": {"factor": "100"}, "places": 1},
+]  # fmt: skip
+
+
+def meant() -> list[Layout]:
+    """Layouts that use every option of a field."""
+    codec = {"type": "delimited"}
+    made = [{"kind": "stock", "fields": fields} for fields in MEANT.values()]
+    made += [
+        {"kind": "status", "group": "reference", "rows": rows, "fields": MEANT_STATUS, "derive": DERIVED}
+        for rows in ("neighbours", "anywhere")
+    ]
+    made += [{"kind": "status", "fields": MEANT_STATUS[:4], "derive": DERIVED[1:]}]
+    made += [{"kind": "orders", "rows": rows, "fields": MEANT_ORDER} for rows in ("neighbours", "anywhere")]
+    return [load_layout({"fcflow": "layout/1", "codec": codec, **each}) for each in made]
+
+
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
-ALL |= {"fixed": FIXED, "form": [form()]} | {name: [load_layout(name)] for name in builtin_layouts()}
+ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
 
 def values_of(layout: Layout) -> st.SearchStrategy[Any]:
     if layout.kind == "stock":
-        return stock_levels()
+        placed = st.sampled_from((None, "leeds", "york"))
+        return stock_levels() | st.builds(lambda level, place: evolve(level, location=place), stock_levels(), placed)
     if layout.kind == "status":
         return status_updates() | status_updates().map(packed)
     return orders() if layout.document.get("value") == "order" else shipping_orders()

@@ -17,7 +17,7 @@ from immutabledict import immutabledict
 
 from fcflow.model import Problem
 
-__all__ = ["NO_BATCH", "Batch", "Cell", "Codec", "CodecType", "Place", "Row", "Unwritable"]
+__all__ = ["NO_BATCH", "Batch", "Cell", "Codec", "CodecType", "Place", "Row", "Unreadable", "Unwritable"]
 
 Cell: TypeAlias = str | list[str] | None
 """A cell's text, a list of texts where the format has lists, or ``None`` where the place is missing."""
@@ -96,6 +96,15 @@ class Place:
     name: str | None
     optional: bool
     options: Mapping[str, Any]
+
+
+class Unreadable(ValueError):  # a signal inside formats; callers see a Problem
+    """A cell that does not hold what its field needs; says what was expected."""
+
+    def __init__(self, expected: str, found: object = None) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.found = found
 
 
 class Unwritable(ValueError):  # a signal inside formats; callers see EncodeError

@@ -13,6 +13,7 @@ from fcflow.documents import from_document, to_document
 from fcflow.errors import DocumentError, EncodeError
 from fcflow.formats.codec import Batch
 from fcflow.formats.json_lines import one_line, read_objects
+from fcflow.formats.reading import Source
 from fcflow.model import Order, Problem, Record, ShippingOrder, StatusUpdate, StockLevel
 
 __all__ = ["DocumentEngine"]
@@ -42,7 +43,7 @@ class DocumentEngine:
         self._options = options
         self._classes = _CLASSES[holds]
 
-    def decode(self, stream: BinaryIO) -> Iterator[Record | Problem]:
+    def decode(self, stream: BinaryIO, source: Source) -> Iterator[Record | Problem]:
         for item in read_objects(stream, self._options):
             if isinstance(item, Problem):
                 yield item
