@@ -29,6 +29,9 @@ CODECS: dict[str, dict[str, Any]] = {
     "utf-16": {"type": "delimited", "encoding": "utf-16"},
     "bom-trailer": {"type": "delimited", "bom": True, "comment": "#", "trailer": {"equals": "EOF", "count_at": 2}},
     "json": {"type": "json_lines"},
+    "json-document": {"type": "json", "records": "data.rows", "indent": 2},
+    "xml": {"type": "xml", "record": "/Rows/Row", "namespaces": {"": "urn:example"}},
+    "latin-xml": {"type": "xml", "record": "/a/b/c", "encoding": "latin-1", "indent": False},
     "latin-json": {"type": "json_lines", "encoding": "latin-1", "if_unencodable": "replace"},
 }
 
@@ -69,8 +72,11 @@ LINES = [
 
 def document(kind: str, codec: dict[str, Any], fields: list[str], **more: Any) -> dict[str, Any]:
     placed = [{"at": name, "field": name} for name in fields]
-    if codec["type"] == "json_lines":
+    if codec["type"] in ("json_lines", "json"):
         placed = [{**each, "at": each["at"].replace("line.", "lines[].", 1)} for each in placed]
+    if codec["type"] == "xml":
+        placed = [{**each, "at": each["at"].replace("line.", "Lines/Line[]/", 1)} for each in placed]
+        placed[0]["at"] = "@" + placed[0]["at"]
     return {"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": placed, **more}
 
 

@@ -21,9 +21,11 @@ from fcflow.formats.delimited import build_delimited
 from fcflow.formats.documents import DocumentEngine
 from fcflow.formats.fixed_width import build_fixed_width
 from fcflow.formats.form import build_form
+from fcflow.formats.json_document import build_json
 from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
+from fcflow.formats.xml import build_xml
 
 __all__ = ["builtin_codecs", "builtin_layouts", "load_layout"]
 
@@ -35,13 +37,15 @@ def builtin_codecs() -> Mapping[str, CodecType]:
 
     Example:
         >>> sorted(builtin_codecs())
-        ['delimited', 'fixed_width', 'form', 'json_lines']
+        ['delimited', 'fixed_width', 'form', 'json', 'json_lines', 'xml']
     """
     builds: dict[str, tuple[Callable[..., Any], str]] = {
         "delimited": (build_delimited, "cells between delimiters"),
         "fixed_width": (build_fixed_width, "fields of fixed width"),
         "json_lines": (build_json_lines, "one JSON object a line"),
         "form": (build_form, "one form post an order"),
+        "json": (build_json, "one JSON document"),
+        "xml": (build_xml, "an element a record"),
     }
     return {
         name: CodecType(name=name, options_schema=codec_schema(name), build=build, summary=summary)

@@ -18,7 +18,7 @@ from fcflow.errors import FormatError
 from fcflow.formats.codec import Unwritable
 from fcflow.model import Problem
 
-__all__ = ["MAX_LINE", "Lines", "TextOptions", "normal_encoding", "problem_of_odd_text"]
+__all__ = ["MAX_LINE", "Lines", "TextOptions", "decoded_whole", "normal_encoding", "problem_of_odd_text"]
 
 MAX_LINE = 1_048_576
 """Characters that a line, or one record of several lines, may have unless the layout says otherwise."""
@@ -121,6 +121,28 @@ class Lines:
                 if find(line):
                     odd.add(self.number)
             yield line if self.number > 1 else line.removeprefix("\ufeff")
+
+
+def decoded_whole(stream: BinaryIO, encoding: str, most: int) -> str:
+    """
+    The whole text of a stream, for formats that cannot be read line by line; a byte order mark is believed.
+
+    Args:
+        most: Bytes that it may have.
+
+    Raises:
+        FormatError: It is longer, or not in its encoding.
+    """
+    content = stream.read(most + 1)
+    if len(content) > most:
+        raise FormatError(f"expected at most {most} bytes, got more")
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), encoding)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        at = getattr(error, "start", 0)
+        line = content.count(b"\n", 0, at) + 1
+        raise FormatError(f"line {line}, byte {at}: expected text in {encoding}, got {error}") from error
 
 
 class TextOptions:
