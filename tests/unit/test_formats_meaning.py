@@ -619,6 +619,32 @@ def test_values_that_stand_aside_are_only_asked():
     ]
 
 
+def test_fields_of_orders_follow_from_others_too():
+    """
+    An import that lacks a number takes another, and a case that asks of the lines holds if it does for every line.
+    """
+    derive = [
+        {"field": "reference", "first_of": ["reference", "aside.webshop"]},
+        {
+            "field": "notes",
+            "cases": [{"when": {"field": "line.sku", "op": "starts_with", "value": "X"}, "then": "cut"}],
+        },
+        {"field": "shipping_service", "cases": [{"when": True, "then": "24h"}], "overrule": True},
+    ]
+    fields = [{"at": "ref", "field": "reference"}, {"at": "shop", "field": "aside.webshop"}]
+    service = {"at": "service", "field": "shipping_service"}
+
+    found = read(
+        layout("orders", *fields, service, derive=derive),
+        "id,sku,qty,ref,shop,service\nA1,X1,1,,W1,48h\nA1,X2,1,,W1,48h\nA2,X1,1,R2,W2,\nA2,Y,1,R2,W2,\n",
+    )
+
+    assert [(o.order.reference, o.notes, o.shipping_service) for o in found] == [
+        ("W1", "cut", "24h"),
+        ("R2", None, "24h"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("ask", "holds"),
     [
