@@ -306,7 +306,7 @@ def test_postcode_and_town_in_one_column_are_told_apart_by_an_expression():
     assert said(one, "id,sku,qty,city\nA1,MUG,1,Bad Homburg\n")[0].startswith(
         "line 2, column 4 (ship_to.postcode): expected text like (?P<postcode>[0-9]{4,5}) (?P<town>.+), got"
     )
-    with pytest.raises(EncodeError, match="order A1, 'city'.*: expected text like"):
+    with pytest.raises(EncodeError, match=r"order A1, 'city'.*: expected text like"):
         one.encode([shipping_order({"town": "Leeds"})])
 
 
@@ -332,7 +332,7 @@ def test_an_absent_text_keeps_its_place_if_asked():
 
     assert order.order.ship_to == Address(name="Ada", town="London")
     assert row(one, order) == "Ada||London"
-    with pytest.raises(EncodeError, match="expected texts without '|', got 'A|B'"):
+    with pytest.raises(EncodeError, match=r"expected texts without '\|', got 'A\|B'"):
         one.encode([shipping_order({"name": "A|B"})])
     assert "at most 3 texts" in said(one, "id,sku,qty,who\nA1,MUG,1,a|b|c|d\n")[0]
 
@@ -392,7 +392,7 @@ def test_an_address_of_too_many_lines_is_refused_or_joined():
     Lines that have no place are refused, unless `with` says how two of them share one.
     """
     long = {"address1": "Unit 4 Mill Lane", "address2": "Trading Estate East", "address3": "Gate 2 By The Canal Bridge"}
-    with pytest.raises(EncodeError, match="order A1, 'a1', 'a2', 'a3'.*: expected texts that fit 3 places of 20"):
+    with pytest.raises(EncodeError, match=r"order A1, 'a1', 'a2', 'a3'.*: expected texts that fit 3 places of 20"):
         layout("orders", BLOCK).encode([shipping_order(long)])
 
     short = {"address1": "Unit 4", "address2": "Gate 2", "address3": "Mill Lane"}
@@ -411,7 +411,7 @@ def test_a_long_text_goes_on_in_the_next_place():
     assert one.project(order).notes == "leave with the porter"
 
 
-# ------------------------------------------------------------------ what is written by the layout, the payload, conditions
+# ------------------------------------------------------------------ layout, payload, conditions
 
 
 def test_a_payload_numbers_its_rows_and_says_what_it_is():
@@ -619,6 +619,32 @@ def test_values_that_stand_aside_are_only_asked():
     ]
 
 
+def test_fields_of_orders_follow_from_others_too():
+    """
+    An import that lacks a number takes another, and a case that asks of the lines holds if it does for every line.
+    """
+    derive = [
+        {"field": "reference", "first_of": ["reference", "aside.webshop"]},
+        {
+            "field": "notes",
+            "cases": [{"when": {"field": "line.sku", "op": "starts_with", "value": "X"}, "then": "cut"}],
+        },
+        {"field": "shipping_service", "cases": [{"when": True, "then": "24h"}], "overrule": True},
+    ]
+    fields = [{"at": "ref", "field": "reference"}, {"at": "shop", "field": "aside.webshop"}]
+    service = {"at": "service", "field": "shipping_service"}
+
+    found = read(
+        layout("orders", *fields, service, derive=derive),
+        "id,sku,qty,ref,shop,service\nA1,X1,1,,W1,48h\nA1,X2,1,,W1,48h\nA2,X1,1,R2,W2,\nA2,Y,1,R2,W2,\n",
+    )
+
+    assert [(o.order.reference, o.notes, o.shipping_service) for o in found] == [
+        ("W1", "cut", "24h"),
+        ("R2", None, "24h"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("ask", "holds"),
     [
@@ -747,18 +773,32 @@ def test_a_level_of_a_location_without_a_column_is_refused():
 @pytest.mark.parametrize(
     ("field", "source", "instant"),
     [
-        ({"from": "file_name", "pattern": "%Y%m%d%H%M"}, {"name": "STOCK_0042_202603020930.csv"}, "2026-03-02T09:30:00+00:00"),
-        ({"from": "file_name", "pattern": ["%d-%m-%Y", "%Y%m%d"], "zone": "Europe/Berlin"},
-         {"name": "bestand 20260302.txt"}, "2026-03-01T23:00:00+00:00"),
-        ({"from": "file_name", "pattern": "%H%M-%d%m%y", "capture": "_([0-9]{4}-[0-9]{6})_"},
-         {"name": "a_0930-020326_b.csv"}, "2026-03-02T09:30:00+00:00"),
+        (
+            {"from": "file_name", "pattern": "%Y%m%d%H%M"},
+            {"name": "STOCK_0042_202603020930.csv"},
+            "2026-03-02T09:30:00+00:00",
+        ),
+        (
+            {"from": "file_name", "pattern": ["%d-%m-%Y", "%Y%m%d"], "zone": "Europe/Berlin"},
+            {"name": "bestand 20260302.txt"},
+            "2026-03-01T23:00:00+00:00",
+        ),
+        (
+            {"from": "file_name", "pattern": "%H%M-%d%m%y", "capture": "_([0-9]{4}-[0-9]{6})_"},
+            {"name": "a_0930-020326_b.csv"},
+            "2026-03-02T09:30:00+00:00",
+        ),
         ({"from": "file_name", "pattern": "epoch"}, {"name": "inv-1772443800.csv"}, "2026-03-02T09:30:00+00:00"),
-        ({"from": "modified_at"}, {"modified_at": datetime(2026, 3, 2, 9, 30, tzinfo=UTC)}, "2026-03-02T09:30:00+00:00"),
+        (
+            {"from": "modified_at"},
+            {"modified_at": datetime(2026, 3, 2, 9, 30, tzinfo=UTC)},
+            "2026-03-02T09:30:00+00:00",
+        ),
         ({"from": "modified_at"}, {}, None),
         ({"from": "file_name", "pattern": "%Y%m%d"}, {}, None),
         ({"from": "file_name", "pattern": "%Y%m%d", "optional": True}, {"name": "stock.csv"}, None),
     ],
-)  # fmt: skip
+)
 def test_the_time_of_a_picture_comes_from_the_file(field, source, instant):
     """
     From its name, or from the partner's server; nothing where there is none.
@@ -794,39 +834,79 @@ def test_a_text_is_found_in_the_name_of_a_file():
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("stock", {"at": "x", "field": "on_hand", "pack": 1}, "$.fields[1].pack: expected at least 2"),
     ("stock", {"at": "x", "field": "on_hand", "unit": "kg"}, "$.fields[1].unit: does not fit a field of type integer"),
-    ("orders", {"at": "x", "field": "line.weight_g", "unit": "stone"}, "$.fields[3].unit: expected mg or g or dag or hg"),
+    (
+        "orders",
+        {"at": "x", "field": "line.weight_g", "unit": "stone"},
+        "$.fields[3].unit: expected mg or g or dag or hg",
+    ),
     ("orders", {"at": "x", "field": "total", "unit": {"factor": "0"}}, "$.fields[3].unit: expected units or cents, or"),
     ("orders", {"at": "x", "field": "total", "implied_decimals": 2, "places": 2}, "$.fields[3].implied_decimals"),
     ("stock", {"at": "x", "field": "as_of", "pattern": ["%Y-%m-%d", "%H"]}, "$.fields[1].pattern: expected a pattern"),
     ("stock", {"at": "x", "field": "as_of", "pivot": 50}, "$.fields[1].pivot: without a pattern of two-digit years"),
     ("stock", {"at": "x", "field": "location", "map": "yes-no"}, "$.fields[1].map: expected yes_no, got 'yes-no'"),
     ("stock", {"at": "x", "field": "on_hand", "map": "y_n"}, "$.fields[1].map: expected digits, got 'true'"),
-    ("stock", {"at": "x", "field": "on_hand", "map": {"a": "1"}, "map_else": "b"}, "$.fields[1].map_else: expected digits"),
+    (
+        "stock",
+        {"at": "x", "field": "on_hand", "map": {"a": "1"}, "map_else": "b"},
+        "$.fields[1].map_else: expected digits",
+    ),
     ("stock", {"at": "x", "field": "on_hand", "map_else": "1"}, "$.fields[1].map_else: without map"),
     ("stock", {"at": "x", "field": "sku", "country": "de"}, "$.fields[1].country: does not fit a field of type text"),
     ("orders", {"at": "x", "field": "ship_to.country", "country": "xx"}, "$.fields[3].country: expected"),
     ("stock", {"at": "x", "field": "location", "with": "-"}, "$.fields[1].with: only where several fields or places"),
     ("stock", {"at": ["x", "y"], "field": "as_of"}, "$.fields[1].pattern: missing: expected how date and time"),
-    ("stock", {"at": ["x", "y"], "field": "location", "constant": "a"}, "$.fields[1].constant: does not go with several"),
-    ("orders", {"at": "x", "join_fields": ["ship_to.name", "ship_to.nme"]}, "$.fields[3].join_fields[1]: unknown field: expected ship_to.name"),
-    ("orders", {"at": "x", "join_fields": ["ship_to.name", "notes"], "direction": "read"}, "$.fields[3]: cannot be read"),
-    ("orders", {"at": "x", "join_fields": ["ship_to.name", "notes"], "capture": "(a)"}, "$.fields[3].capture: expected a group for each of"),
+    (
+        "stock",
+        {"at": ["x", "y"], "field": "location", "constant": "a"},
+        "$.fields[1].constant: does not go with several",
+    ),
+    (
+        "orders",
+        {"at": "x", "join_fields": ["ship_to.name", "ship_to.nme"]},
+        "$.fields[3].join_fields[1]: unknown field: expected ship_to.name",
+    ),
+    (
+        "orders",
+        {"at": "x", "join_fields": ["ship_to.name", "notes"], "direction": "read"},
+        "$.fields[3]: cannot be read",
+    ),
+    (
+        "orders",
+        {"at": "x", "join_fields": ["ship_to.name", "notes"], "capture": "(a)"},
+        "$.fields[3].capture: expected a group for each of",
+    ),
     ("orders", {"at": "x", "join_fields": ["ship_to.name", "notes"], "capture": "((a)"}, "$.fields[3].capture: "),
     ("orders", {"at": "x", "join_fields": ["ship_to.name", "tags"]}, "$.fields[3]: lists, statuses and joined lines"),
-    ("orders", {"at": "x", "field": "notes", "join_fields": ["notes", "tags"]}, "$.fields[3].field: has join_fields too"),
-    ("orders", {"at": ["x", "y"], "field": "notes", "wrap": True}, "$.fields[3].wrap: needs several places and a max_length"),
+    (
+        "orders",
+        {"at": "x", "field": "notes", "join_fields": ["notes", "tags"]},
+        "$.fields[3].field: has join_fields too",
+    ),
+    (
+        "orders",
+        {"at": ["x", "y"], "field": "notes", "wrap": True},
+        "$.fields[3].wrap: needs several places and a max_length",
+    ),
     ("stock", {"at": "x", "field": "as_of", "from": "modified_at"}, "$.fields[1].from: has a place, or a constant"),
     ("stock", {"field": "location", "from": "modified_at"}, "$.fields[1].from: is a date and time"),
     ("stock", {"field": "as_of", "from": "file_name"}, "$.fields[1].pattern: missing"),
     ("stock", {"field": "location", "from": "file_name", "capture": "a"}, "$.fields[1].capture: expected one group"),
-    ("stock", {"at": "x", "field": "location", "capture": "(a)"}, "$.fields[1].capture: only with join_fields"),
+    ("stock", {"at": "x", "field": "location", "capture": "(a)"}, "$.fields[1].capture: only with several fields"),
     ("stock", {"at": "x", "field": "sku", "location": "leeds"}, "$.fields[1].field: expected a counter of stock"),
     ("stock", {"at": "x", "field": "location", "carry_forward": True, "default": "a"}, "$.fields[1].carry_forward"),
-    ("stock", {"at": "x", "cases": [{"when": True, "then": "a"}]}, "$.fields[1].cases: only for layouts of kind orders"),
-    ("orders", {"at": "x", "cases": [{"when": {"field": "totl", "op": "exists"}}]}, "$.fields[3].cases[0].when.field: unknown field"),
+    (
+        "stock",
+        {"at": "x", "cases": [{"when": True, "then": "a"}]},
+        "$.fields[1].cases: only for layouts of kind orders",
+    ),
+    (
+        "orders",
+        {"at": "x", "cases": [{"when": {"field": "totl", "op": "exists"}}]},
+        "$.fields[3].cases[0].when.field: unknown field",
+    ),
     ("orders", {"at": "x", "when": True, "then": "a", "cases": [{"when": True}]}, "$.fields[3].when: has cases too"),
     ("orders", {"at": "x", "constant": "a", "else": "b"}, "$.fields[3].else: without when"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "field", "message"), BAD)
@@ -840,14 +920,35 @@ def test_a_field_that_makes_no_sense_is_refused_when_the_layout_is_loaded(kind, 
 BAD_DERIVED: list[tuple[dict[str, Any], str]] = [
     ({"field": "statuz", "first_of": ["status", "message"]}, "$.derive[0].field: unknown field: expected status"),
     ({"field": "status"}, "$.derive[0]: expected one of cases, sum, difference, first_of"),
-    ({"field": "line.short", "difference": ["line.orderd", "line.shipped"]}, "$.derive[0].difference[0]: unknown field: expected line.ordered"),
+    (
+        {"field": "line.short", "difference": ["line.orderd", "line.shipped"]},
+        "$.derive[0].difference[0]: unknown field: expected line.ordered",
+    ),
     ({"field": "status", "cases": [{"when": True, "then": "shiped"}]}, "$.derive[0].cases[0].then: expected shipped"),
     ({"field": "status", "cases": [{"when": True, "then": "shipped"}], "else": "done"}, "$.derive[0].else: expected"),
-    ({"field": "status", "cases": [{"when": {"field": "total.x", "op": "exists"}, "then": "shipped"}]}, "$.derive[0].cases[0].when.field: unknown field"),
-    ({"field": "status", "cases": [{"when": {"field": "line.shipped", "op": "gt", "value": "x"}, "then": "shipped"}]}, "$.derive[0].cases[0].when.value: expected digits, got 'x'"),
-    ({"field": "status", "cases": [{"when": {"all": [{"not": {"field": "message", "op": "eq"}}]}, "then": "shipped"}]}, "$.derive[0].cases[0].when.all[0].not: expected either value or than"),
-    ({"field": "status", "cases": [{"when": {"field": "message"}, "then": "shipped"}]}, "$.derive[0].cases[0].when: expected one of all, any, not; or field and op"),
-]  # fmt: skip
+    (
+        {"field": "status", "cases": [{"when": {"field": "total.x", "op": "exists"}, "then": "shipped"}]},
+        "$.derive[0].cases[0].when.field: unknown field",
+    ),
+    (
+        {
+            "field": "status",
+            "cases": [{"when": {"field": "line.shipped", "op": "gt", "value": "x"}, "then": "shipped"}],
+        },
+        "$.derive[0].cases[0].when.value: expected digits, got 'x'",
+    ),
+    (
+        {
+            "field": "status",
+            "cases": [{"when": {"all": [{"not": {"field": "message", "op": "eq"}}]}, "then": "shipped"}],
+        },
+        "$.derive[0].cases[0].when.all[0].not: expected either value or than",
+    ),
+    (
+        {"field": "status", "cases": [{"when": {"field": "message"}, "then": "shipped"}]},
+        "$.derive[0].cases[0].when: expected one of all, any, not; or field and op",
+    ),
+]
 
 
 @pytest.mark.parametrize(("derived", "message"), BAD_DERIVED)

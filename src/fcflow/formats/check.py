@@ -270,9 +270,10 @@ class Check:
                 self.fault("does not go with several fields or places", f"{made.path}.{key}")
         if made.joined or any(info.type in ("list", "status") for info in made.infos):
             self.fault("lists, statuses and joined lines stand in one place each", made.path)
-        if len(made.places) > 1 and (made.spec.get("if_absent") or ("capture" in made.spec)):
-            key = "capture" if "capture" in made.spec else "if_absent"
-            self.fault("only with several fields in one place", f"{made.path}.{key}")
+        if len(made.places) > 1 and "if_absent" in made.spec:
+            self.fault("only with several fields in one place", f"{made.path}.if_absent")
+        if "capture" in made.spec and ((len(made.places) > 1 and len(made.infos) > 1) or made.spec.get("wrap")):
+            self.fault("divides one text, not a block", f"{made.path}.capture")
         if made.type == "datetime" and not patterns_of(made.spec):
             self.fault("missing", f"{made.path}.pattern", expected="how date and time are spelt together")
         if made.spec.get("direction") == "read" and not made.reads:
@@ -303,8 +304,8 @@ class Check:
     def _check_from(self, made: FieldSpec) -> None:
         spec, path = made.spec, made.path
         if "from" not in spec:
-            if "capture" in spec and len(made.infos) < 2:
-                self.fault("only with join_fields, or from a file_name", f"{path}.capture")
+            if "capture" in spec and not made.is_several:
+                self.fault("only with several fields or places, or from a file_name", f"{path}.capture")
             return
         if "at" in spec or "constant" in spec:
             self.fault("has a place, or a constant", f"{path}.from", found=spec["from"])

@@ -207,9 +207,10 @@ class _Compiler:
         if "capture" not in spec:
             return divider
         pattern = self._pattern(each)
-        groups = _groups(pattern, [info.name for info in each.infos])
+        names = [info.name for info in each.infos] if each.info is None else list(map(str, each.places))
+        groups = _groups(pattern, names)
         if groups is None:
-            expected = "a group for each of " + ", ".join(info.name for info in each.infos)
+            expected = "a group for each of " + ", ".join(names)
             self._check.fault("", f"{each.path}.capture", expected=expected, found=spec["capture"])
             return divider
         return Capture(pattern, spec["capture"], groups, divider)

@@ -239,7 +239,7 @@ def _ordered(value: Any, part: Any) -> int | None:
     line = part[1]
     if line is None or line.shipped is None:
         return None
-    return sum(count for count in (line.shipped, line.short, line.cancelled) if count is not None)
+    return int(line.shipped) + (line.short or 0) + (line.cancelled or 0)
 
 
 def _said(value: Any, part: Any) -> Said | None:

@@ -94,9 +94,9 @@ def render_name(
     The name of a file.
 
     Tags are ``{date} {time} {datetime} {counter} {batch} {partner} {key} {fulfilment_id} {order_id} {reference}
-    {location}``, and the ancestor's ``[{DATETIME}] [{NOW}] [{TODAY}] [{WEEK}] [{MONTH}] INCREMENT``. A number may say its
-    width, ``{counter:06}``; a time its pattern and its zone, ``{date:%d%m%y@Europe/London}``, UTC when left out; a text
-    its case, ``{partner:upper}``.
+    {location}``, and the ancestor's ``[{DATETIME}] [{NOW}] [{TODAY}] [{WEEK}] [{MONTH}] INCREMENT``. A number may say
+    its width, ``{counter:06}``; a time its pattern and its zone, ``{date:%d%m%y@Europe/London}``, UTC when left out; a
+    text its case, ``{partner:upper}``.
 
     Args:
         now: An aware instant.

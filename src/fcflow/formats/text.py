@@ -7,7 +7,6 @@ from __future__ import annotations
 import codecs
 import io
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ from immutabledict import immutabledict
 
 from fcflow.errors import FormatError
 from fcflow.formats.codec import Unwritable
+from fcflow.formats.letters import nearest_letters
 from fcflow.model import Problem
 
 __all__ = ["MAX_LINE", "Lines", "TextOptions", "decoded_whole", "normal_encoding", "problem_of_odd_text"]
@@ -158,7 +158,8 @@ class TextOptions:
     def __init__(self, options: Mapping[str, Any], *, keeps_breaks: bool) -> None:
         self.encoding = normal_encoding(options.get("encoding", "utf-8")) or "utf-8"
         self.bom = bool(options.get("bom", False))
-        self.replaces = options.get("if_unencodable", "refuse") == "replace"
+        way = options.get("if_unencodable", "refuse")
+        self._nearest = None if way == "refuse" else nearest_letters(self.encoding, way)
         wanted = options.get("line_breaks", "keep" if keeps_breaks else "space")
         self.keeps_breaks = keeps_breaks and wanted == "keep"
 
@@ -175,18 +176,11 @@ class TextOptions:
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError as error:
-            if self.replaces:
+            if self._nearest is not None:
                 return "".join(map(self._nearest, text))
             odd = text[error.start]
             raise Unwritable(f"expected text that {self.encoding} can hold, got {odd!r} in {text!r}") from error
         return text
-
-    def _nearest(self, character: str) -> str:
-        bare = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-        for candidate in (character, bare, _LETTERS.get(character, "?"), "?"):
-            if candidate and candidate.encode(self.encoding, "ignore").decode(self.encoding, "ignore") == candidate:
-                return candidate
-        return "?"
 
     def encode(self, text: str) -> bytes:
         """The bytes of a whole payload, with a byte order mark where the layout asks for one."""
@@ -195,10 +189,3 @@ class TextOptions:
         if self.encoding == "utf-16":
             mark = "\ufeff"
         return (mark + text).encode(encoding)
-
-
-_LETTERS = {
-    "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
-    "ł": "l", "Ł": "L", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "’": "'", "‘": "'",
-    "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "€": "EUR", "\u00a0": " ", "\u202f": " ",
-}  # fmt: skip

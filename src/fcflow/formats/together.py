@@ -186,11 +186,14 @@ def joined_texts(formats: Sequence[Format], join: Callable[[Sequence[str]], str]
 def divided_texts(
     write: Format, divide: Callable[[str], Sequence[str]], count: int
 ) -> Callable[[Any, Callable[[str], str]], Sequence[str]]:
-    """The function from the value of one field to the texts of several places."""
+    """The function from the value of one field to the texts of several places; what cannot be divided has the first."""
 
     def texts(value: Any, carry: Callable[[str], str]) -> Sequence[str]:
         text = carry(write(value))
-        return divide(text) if text else [""] * count
+        try:
+            return divide(text) if text else [""] * count
+        except Unreadable:
+            return [text] + [""] * (count - 1)
 
     return texts
 
