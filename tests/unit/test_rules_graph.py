@@ -23,7 +23,7 @@ HOSTILE = [
     "#quot;&lt;%%{init}%%",
     "a\nb; end",
     "`${x}` <br> \\",
-    "\x00\x1b[2J\ufffe\ud800",
+    "\x00\x1b[2J\ufffe",
 ]
 
 
