@@ -19,12 +19,14 @@ from fcflow.formats.codec import CodecType
 from fcflow.formats.compile import compile_engine
 from fcflow.formats.delimited import build_delimited
 from fcflow.formats.documents import DocumentEngine
+from fcflow.formats.edifact import build_edifact
 from fcflow.formats.fixed_width import build_fixed_width
 from fcflow.formats.form import build_form
 from fcflow.formats.json_document import build_json
 from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
+from fcflow.formats.x12 import build_x12
 from fcflow.formats.xml import build_xml
 
 __all__ = ["builtin_codecs", "builtin_layouts", "load_layout"]
@@ -37,7 +39,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
 
     Example:
         >>> sorted(builtin_codecs())
-        ['delimited', 'fixed_width', 'form', 'json', 'json_lines', 'xml']
+        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'x12', 'xml']
     """
     builds: dict[str, tuple[Callable[..., Any], str]] = {
         "delimited": (build_delimited, "cells between delimiters"),
@@ -46,6 +48,8 @@ def builtin_codecs() -> Mapping[str, CodecType]:
         "form": (build_form, "one form post an order"),
         "json": (build_json, "one JSON document"),
         "xml": (build_xml, "an element a record"),
+        "x12": (build_x12, "transaction sets of X12"),
+        "edifact": (build_edifact, "messages of EDIFACT"),
     }
     return {
         name: CodecType(name=name, options_schema=codec_schema(name), build=build, summary=summary)
