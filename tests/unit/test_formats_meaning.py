@@ -440,6 +440,54 @@ def test_a_payload_numbers_its_rows_and_says_what_it_is():
     ]
 
 
+def test_what_a_payload_is_may_be_joined_and_asked_too():
+    """
+    A reference of batch and row, a number that is only written for some.
+    """
+    when = {"field": "ship_to.country", "op": "eq", "value": "GB"}
+    one = layout(
+        "orders",
+        {"at": "ref", "join_fields": ["batch.number", "batch.row", "order_id"], "with": "-", "zero_pad": 3},
+        {"at": "gb", "field": "batch.number", "when": when, "else": "none"},
+    )
+
+    assert row(one, shipping_order({"country": "GB"}), number=42) == "42-1-A1,42"
+    assert row(one, shipping_order({"country": "FR"}), number=42) == "42-1-A1,none"
+
+
+def test_places_of_fixed_width_have_a_width_each():
+    """
+    Date and time stand apart in a line of fixed width.
+    """
+    times = {"at": [11, 19], "width": [8, 4], "field": "as_of", "pattern": "%Y%m%d %H%M"}
+    fields = [{"at": 1, "width": 10, "field": "sku"}, times]
+    document = {"fcflow": "layout/1", "kind": "stock", "codec": {"type": "fixed_width", "line_end": "lf"}}
+    one = load_layout({**document, "fields": fields})
+    level = StockLevel(sku="MUG", as_of=datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
+
+    assert one.encode([level]) == b"MUG       202603020930\n"
+    assert read(one, "MUG       202603020930\n") == [level]
+    with pytest.raises(LayoutError) as caught:
+        load_layout({**document, "fields": [fields[0], {**times, "width": [8, 4, 2]}]})
+    assert "$.fields[1].width: expected 2 widths, one a place, got 3" in str(caught.value)
+
+
+def test_a_block_of_fixed_width_is_wrapped_at_its_width():
+    """
+    Where places have a width, no other limit needs to be said.
+    """
+    fields = [
+        {"at": 1, "width": 4, "field": "fulfilment_id"},
+        {"at": [5, 15], "width": 10, "join_fields": ["ship_to.address1", "ship_to.address2"]},
+        {"at": 25, "width": 5, "field": "line.sku"},
+        {"at": 30, "width": 3, "field": "line.quantity", "pad": "0"},
+    ]
+    codec = {"type": "fixed_width", "line_end": "lf"}
+    one = load_layout({"fcflow": "layout/1", "kind": "orders", "codec": codec, "fields": fields})
+
+    assert one.encode([shipping_order({"address1": "12 Old Mill Lane"})]) == b"A1  12 Old    Mill Lane MUG  002\n"
+
+
 def test_the_first_case_that_is_true_is_written():
     """
     Cases are conditions of the rule language, tried in their order; `else` is what remains.
@@ -617,6 +665,18 @@ def test_values_that_stand_aside_are_only_asked():
         StockLevel(sku="MUG", on_hand=42, location="leeds", reserved=1),
         StockLevel(sku="CUP", on_hand=3, location="7"),
     ]
+
+
+def test_cases_of_a_size_that_the_row_says_are_units():
+    """
+    Cases times units in a case, where any one is missing nothing is known.
+    """
+    numbers = [{"at": name, "field": f"aside.{name}", "type": "integer"} for name in ("cases", "size")]
+    derive = [{"field": "on_hand", "product": ["aside.cases", "aside.size"]}]
+
+    levels = read(layout("stock", *numbers, derive=derive), "sku,cases,size\nMUG,7,6\nCUP,7,\n")
+
+    assert [level.on_hand for level in levels] == [42, None]
 
 
 def test_fields_of_orders_follow_from_others_too():
@@ -919,7 +979,7 @@ def test_a_field_that_makes_no_sense_is_refused_when_the_layout_is_loaded(kind, 
 
 BAD_DERIVED: list[tuple[dict[str, Any], str]] = [
     ({"field": "statuz", "first_of": ["status", "message"]}, "$.derive[0].field: unknown field: expected status"),
-    ({"field": "status"}, "$.derive[0]: expected one of cases, sum, difference, first_of"),
+    ({"field": "status"}, "$.derive[0]: expected one of cases, sum, difference, product, first_of"),
     (
         {"field": "line.short", "difference": ["line.orderd", "line.shipped"]},
         "$.derive[0].difference[0]: unknown field: expected line.ordered",
@@ -947,6 +1007,25 @@ BAD_DERIVED: list[tuple[dict[str, Any], str]] = [
     (
         {"field": "status", "cases": [{"when": {"field": "message"}, "then": "shipped"}]},
         "$.derive[0].cases[0].when: expected one of all, any, not; or field and op",
+    ),
+    (
+        {"field": "message", "sum": ["message", "event_id"]},
+        "$.derive[0].field: expected a number, got 'message'",
+    ),
+    (
+        {"field": "line.short", "sum": ["line.shipped", "message"]},
+        "$.derive[0].sum[1]: expected a field of type integer, got 'message, which is text'",
+    ),
+    (
+        {
+            "field": "status",
+            "cases": [{"when": {"field": "line.shipped", "op": "contains", "value": 1}, "then": "shipped"}],
+        },
+        "$.derive[0].cases[0].when.op: expected an operator that fits a field of type integer, got 'contains'",
+    ),
+    (
+        {"field": "status", "cases": [{"when": {"field": "message", "op": "eq", "value": ["a"]}, "then": "shipped"}]},
+        "$.derive[0].cases[0].when.op: expected in or not_in for several values, got 'eq'",
     ),
 ]
 

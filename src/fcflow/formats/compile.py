@@ -23,10 +23,11 @@ from fcflow.formats.bind import (
 from fcflow.formats.cells import Parse, make_format, make_parse
 from fcflow.formats.check import Check, FieldSpec, not_of
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
-from fcflow.formats.derive import Cases, Derived, Difference, FirstOf, Sum
-from fcflow.formats.fields import ASIDE, FieldInfo, Getter, Said, find_field, nearest_field
+from fcflow.formats.derive import Cases, Derived, Difference, FirstOf, Product, Sum
+from fcflow.formats.fields import ASIDE, FieldInfo, Said, Written, find_field, nearest_field
 from fcflow.formats.layout import Engine, MappedEngine
 from fcflow.formats.moments import moment_in
+from fcflow.formats.numerals import NUMBERS
 from fcflow.formats.reading import FromSource, PlacesReader, Reader, ReadingPlan, Skip
 from fcflow.formats.together import (
     BlockReader,
@@ -37,7 +38,7 @@ from fcflow.formats.together import (
     divided_texts,
     joined_texts,
 )
-from fcflow.formats.writing import PlacesWriter, Writer, Writing
+from fcflow.formats.writing import Get, PlacesWriter, Writer, Writing
 from fcflow.model import Status
 
 __all__ = ["compile_engine"]
@@ -242,9 +243,9 @@ class _Compiler:
             expected = nearest_field(self._kind, self._check.holds, name)
             self._check.fault("unknown field", f"{path}.field", expected=expected, found=name)
             return None
-        ways = [key for key in ("cases", "sum", "difference", "first_of") if key in spec]
+        ways = [key for key in ("cases", "sum", "difference", "product", "first_of") if key in spec]
         if len(ways) != 1:
-            self._check.fault("", path, expected="one of cases, sum, difference, first_of")
+            self._check.fault("", path, expected="one of cases, sum, difference, product, first_of")
             return None
         per_row = info.on_line or self._kind == "stock" or name.startswith(ASIDE) or ways[0] != "cases"
         value = self._cases(spec, info, path) if ways[0] == "cases" else self._of_fields(ways[0], spec, path)
@@ -257,12 +258,21 @@ class _Compiler:
         )
 
     def _of_fields(self, way: str, spec: Mapping[str, Any], path: str) -> Callable[[Any], Any]:
+        own = self._type_asked(spec["field"]) or str(spec.get("type", "text"))
+        wanted = own if way == "first_of" or own in NUMBERS else "integer"
+        if own != wanted:
+            self._check.fault("", f"{path}.field", expected="a number", found=spec["field"])
         for position, name in enumerate(spec[way]):
-            if self._type_asked(name) is None:
-                expected = nearest_field(self._kind, self._check.holds, name)
-                self._check.fault("unknown field", f"{path}.{way}[{position}]", expected=expected, found=name)
+            type_ = self._type_asked(name)
+            if type_ is None:
+                self._check.fault(
+                    "unknown field", f"{path}.{way}[{position}]", expected=self._nearest(name), found=name
+                )
+            elif type_ != wanted and not (way == "product" and type_ == "integer"):
+                said = f"a field of type {wanted}"
+                self._check.fault("", f"{path}.{way}[{position}]", expected=said, found=f"{name}, which is {type_}")
         ways: Mapping[str, Callable[[Sequence[str]], Callable[[Any], Any]]]
-        ways = {"sum": Sum, "difference": Difference, "first_of": FirstOf}
+        ways = {"sum": Sum, "difference": Difference, "product": Product, "first_of": FirstOf}
         return ways[way](spec[way])
 
     def _cases(self, spec: Mapping[str, Any], info: FieldInfo, path: str) -> Cases:
@@ -310,7 +320,6 @@ class _Compiler:
             required=bool(spec.get("required") or spec.get("carry_forward")) and not read_only,
             limit=spec.get("max_length"),
             options=spec,
-            of_payload=each.info.of_payload if each.info is not None else None,
         )
 
     def _format(self, each: FieldSpec) -> Callable[[Any], str]:
@@ -331,19 +340,19 @@ class _Compiler:
         else:
             texts = block_texts([_part_format(info, each) for info in each.infos], count, spec)
         guard = make_format("text", {"guard": spec.get("guard", False)})
-        getters = [info.get for info in each.infos]
+        getters = [_get_of(info) for info in each.infos]
         is_one = each.info is not None and not spec.get("wrap")
         return PlacesWriter(
             name=_called(each),
             slots=[self._slots[at] for at in each.places],
-            get=getters[0] if is_one else lambda value, part: [get(value, part) for get in getters],
-            texts=lambda found, carry: [guard(text) for text in texts(found, carry)],
+            get=getters[0] if is_one else lambda value, part, at: [get(value, part, at) for get in getters],
+            texts=lambda found: [guard(text) for text in texts(found)],
             required=bool(spec.get("required", False)),
             limit=spec.get("max_length"),
             options=spec,
         )
 
-    def _conditional(self, each: FieldSpec) -> Getter:
+    def _conditional(self, each: FieldSpec) -> Get:
         """The getter of a place whose text depends on conditions of the rule language."""
         spec, inner, per_line = each.spec, _getter(each), self._check.is_per_line
         cases = spec.get("cases", [{key: spec[key] for key in ("when", "then") if key in spec}])
@@ -356,11 +365,11 @@ class _Compiler:
         ]
         otherwise, shipping = spec.get("else"), self._check.holds == "shipping_order"
 
-        def get(value: Any, part: Any) -> Any:
+        def get(value: Any, part: Any, at: Written) -> Any:
             order = value.order if shipping else value
             for holds_for, then in tests:
                 if holds_for(order, part):
-                    return inner(value, part) if then is None else _Verbatim(then)
+                    return inner(value, part, at) if then is None else _Verbatim(then)
             return None if otherwise is None else _Verbatim(otherwise)
 
         return get
@@ -449,18 +458,23 @@ def _part_format(info: FieldInfo, each: FieldSpec) -> Callable[[Any], str]:
     return make_format(info.type, {key: each.spec[key] for key in _OF_THE_PART if key in each.spec})
 
 
-def _getter(each: FieldSpec) -> Getter:
+def _get_of(info: FieldInfo) -> Get:
+    of_payload, get = info.of_payload, info.get
+    return (lambda value, part, at: get(value, part)) if of_payload is None else lambda value, part, at: of_payload(at)
+
+
+def _getter(each: FieldSpec) -> Get:
     if not each.infos:
         constant = each.spec.get("constant")
-        return lambda value, part: constant
+        return lambda value, part, at: constant
+    getters = [_get_of(info) for info in each.infos]
     if each.info is None:
-        getters = [info.get for info in each.infos]
-        return lambda value, part: [get(value, part) for get in getters]
+        return lambda value, part, at: [get(value, part, at) for get in getters]
     get = each.info.get
     if "location" in each.spec:
         location = each.spec["location"]
-        return lambda value, part: get(value, part) if value.location == location else None
-    return (lambda value, part: [get(value, line) for line in value.lines]) if each.joined else get
+        return lambda value, part, at: get(value, part) if value.location == location else None
+    return (lambda value, part, at: [get(value, line) for line in value.lines]) if each.joined else getters[0]
 
 
 def _else_verbatim(write: Callable[[Any], str]) -> Callable[[Any], str]:
