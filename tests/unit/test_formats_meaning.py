@@ -1038,6 +1038,37 @@ def test_what_cannot_follow_is_refused_when_the_layout_is_loaded(derived, messag
     assert message in faults("status", derive=[derived])
 
 
+def test_what_stands_aside_has_a_name_that_is_read():
+    """
+    A misspelt one is named with the right one; what is derived aside has the type that it says.
+    """
+    ask = {"field": "aside.finl", "op": "exists"}
+    derive = [{"field": "status", "cases": [{"when": ask, "then": "shipped"}]}]
+    assert "when.field: unknown field: expected aside.final, got 'aside.finl'" in faults(
+        "status", {"at": "f", "field": "aside.final"}, derive=derive
+    )
+
+    numbers = [{"at": name, "field": f"aside.{name}", "type": "integer"} for name in ("a", "b")]
+    total = {"field": "aside.all", "type": "integer", "sum": ["aside.a", "aside.b"]}
+    many = {"when": {"field": "aside.all", "op": "gt", "value": 9}, "then": "1"}
+    one = layout("stock", *numbers, derive=[total, {"field": "on_hand", "cases": [many], "else": "0"}])
+    assert [level.on_hand for level in read(one, "sku,a,b\nMUG,4,5\nCUP,5,5\n")] == [0, 1]
+    assert "$.derive[0].type: expected integer" in faults(
+        "stock", derive=[{**total, "field": "on_hand", "type": "text"}]
+    )
+
+
+def test_without_fields_nothing_is_derived_or_left_out():
+    """
+    A layout of whole documents has no cells to ask.
+    """
+    derive = [{"field": "on_hand", "cases": [{"when": True, "then": "1"}]}]
+    with pytest.raises(LayoutError) as caught:
+        load_layout({"fcflow": "layout/1", "kind": "stock", "codec": {"type": "json_lines"}, "derive": derive})
+
+    assert "$.derive: without fields" in str(caught.value)
+
+
 def test_rows_anywhere_need_a_record_of_several_rows():
     """
     Where every row is a record of its own, nothing has to be put together.

@@ -4,13 +4,12 @@ From a checked document to an engine: readers, writers, a binder and a codec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve
 
 from fcflow.errors import DocumentError, Fault, FcflowError
-from fcflow.formats.asks import compile_ask
 from fcflow.formats.bind import (
     Binder,
     ColumnsBinder,
@@ -21,13 +20,12 @@ from fcflow.formats.bind import (
     column_name,
 )
 from fcflow.formats.cells import Parse, make_format, make_parse
-from fcflow.formats.check import Check, FieldSpec, not_of
+from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
-from fcflow.formats.derive import Cases, Derived, Difference, FirstOf, Product, Sum
-from fcflow.formats.fields import ASIDE, FieldInfo, Said, Written, find_field, nearest_field
+from fcflow.formats.deriving import compile_derived
+from fcflow.formats.fields import ASIDE, FieldInfo, Written
 from fcflow.formats.layout import Engine, MappedEngine
 from fcflow.formats.moments import moment_in
-from fcflow.formats.numerals import NUMBERS
 from fcflow.formats.reading import FromSource, PlacesReader, Reader, ReadingPlan, Skip
 from fcflow.formats.together import (
     BlockReader,
@@ -39,14 +37,12 @@ from fcflow.formats.together import (
     joined_texts,
 )
 from fcflow.formats.writing import Get, PlacesWriter, Writer, Writing
-from fcflow.model import Status
 
 __all__ = ["compile_engine"]
 
 _MAX_ROWS = 100_000
 _OF_THE_CELL = ("trim", "guard", "prefix", "suffix", "strip_prefix", "strip_suffix", "empty", "ignore_case")
 _OF_THE_PART = ("pattern", "pivot", "zone", "decimal", "thousands", "negative", "places", "unit", "case", "country")
-_PER_LINE_COUNTS = ("ordered", "shipped", "short", "cancelled", "returned")
 
 
 def compile_engine(check: Check) -> Engine | None:
@@ -129,7 +125,7 @@ class _Compiler:
                     required += [name] if each.spec.get("required") else []
                 else:
                     readers.append(self._reader(each, name))
-        derived = self._derived()
+        derived = compile_derived(self._check)
         readers += [
             Reader(name=each.name, slot=None, parse=lambda cell: None) for each in derived if each.name not in taken
         ]
@@ -229,81 +225,6 @@ class _Compiler:
         if not each.is_several and pattern.count != 1:
             self._check.fault("", f"{each.path}.capture", expected="one group", found=written)
         return pattern
-
-    # -------------------------------------------------------------- what follows
-
-    def _derived(self) -> list[Derived]:
-        found = [self._derive(index, spec) for index, spec in enumerate(self._document.get("derive", ()))]
-        return [each for each in found if each is not None]
-
-    def _derive(self, index: int, spec: Mapping[str, Any]) -> Derived | None:
-        path, name = f"$.derive[{index}]", spec["field"]
-        info = find_field(self._kind, self._check.holds, name)
-        if info is None or info.written_only:
-            expected = nearest_field(self._kind, self._check.holds, name)
-            self._check.fault("unknown field", f"{path}.field", expected=expected, found=name)
-            return None
-        ways = [key for key in ("cases", "sum", "difference", "product", "first_of") if key in spec]
-        if len(ways) != 1:
-            self._check.fault("", path, expected="one of cases, sum, difference, product, first_of")
-            return None
-        per_row = info.on_line or self._kind == "stock" or name.startswith(ASIDE) or ways[0] != "cases"
-        value = self._cases(spec, info, path) if ways[0] == "cases" else self._of_fields(ways[0], spec, path)
-        return Derived(
-            name=name,
-            value=value,
-            per_row=per_row,
-            by_line=self._kind == "status" and info.on_line and ways[0] == "difference" and self._check.is_grouped,
-            overrules=bool(spec.get("overrule", False)),
-        )
-
-    def _of_fields(self, way: str, spec: Mapping[str, Any], path: str) -> Callable[[Any], Any]:
-        own = self._type_asked(spec["field"]) or str(spec.get("type", "text"))
-        wanted = own if way == "first_of" or own in NUMBERS else "integer"
-        if own != wanted:
-            self._check.fault("", f"{path}.field", expected="a number", found=spec["field"])
-        for position, name in enumerate(spec[way]):
-            type_ = self._type_asked(name)
-            if type_ is None:
-                self._check.fault(
-                    "unknown field", f"{path}.{way}[{position}]", expected=self._nearest(name), found=name
-                )
-            elif type_ != wanted and not (way == "product" and type_ == "integer"):
-                said = f"a field of type {wanted}"
-                self._check.fault("", f"{path}.{way}[{position}]", expected=said, found=f"{name}, which is {type_}")
-        ways: Mapping[str, Callable[[Sequence[str]], Callable[[Any], Any]]]
-        ways = {"sum": Sum, "difference": Difference, "product": Product, "first_of": FirstOf}
-        return ways[way](spec[way])
-
-    def _cases(self, spec: Mapping[str, Any], info: FieldInfo, path: str) -> Cases:
-        type_ = str(spec.get("type", "text")) if info.name.startswith(ASIDE) else info.type
-        cases = []
-        for index, case in enumerate(spec["cases"]):
-            ask = compile_ask(
-                case["when"], f"{path}.cases[{index}].when", self._type_asked, self._check.faults, self._nearest
-            )
-            cases.append((ask, self._said(type_, case["then"], f"{path}.cases[{index}].then")))
-        otherwise = self._said(type_, spec["else"], f"{path}.else") if "else" in spec else None
-        return Cases(cases, otherwise)
-
-    def _said(self, type_: str, word: str, path: str) -> Any:
-        """A value that the layout says, as the field's type has it."""
-        expected = not_of(type_, word)
-        if expected is not None:
-            self._check.fault("", path, expected=expected, found=word)
-            return None
-        return Said(Status(word), "") if type_ == "status" else make_parse(type_, {})(word)
-
-    def _type_asked(self, name: str) -> str | None:
-        """The type of what a condition asks; ``None`` where there is no such thing."""
-        if name.startswith("total.") and self._kind == "status":
-            return "integer" if name.removeprefix("total.") in _PER_LINE_COUNTS else None
-        own = next((each.type for each in self._fields if each.info is not None and each.info.name == name), None)
-        info = find_field(self._kind, self._check.holds, name)
-        return own or (None if info is None or info.written_only else info.type)
-
-    def _nearest(self, name: str) -> str:
-        return nearest_field(self._kind, self._check.holds, name)
 
     # -------------------------------------------------------------- writing
 
