@@ -276,6 +276,17 @@ def test_status_words_of_several_languages_are_built_in(word, status):
     assert (update.status, update.raw_status) == (None if status is None else Status(status), word)
 
 
+def test_a_status_word_that_would_be_refused_is_not_written():
+    """
+    What cannot be read back does not leave either.
+    """
+    one = layout("status", {"at": "s", "field": "status", "map": {"OUT": "shipped"}, "unmapped": "refuse"})
+
+    assert row(one, StatusUpdate(reference="A1", status="shipped")) == "OUT"
+    with pytest.raises(EncodeError, match=r"status of A1, 's' \(status\): expected one of OUT, got 'gone'"):
+        one.encode([StatusUpdate(reference="A1", raw_status="gone")])
+
+
 # ------------------------------------------------------------------ several fields, several places
 
 
