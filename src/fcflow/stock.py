@@ -479,12 +479,16 @@ class _Merge:
         self.current = _latest(current)
         self.rows: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self.mentioned: set[tuple[str, str]] = set()
+        self.blank: set[str] = set()
         self.unplaced = 0
         self.problems: list[Problem] = []
 
     def add(self, record: Record) -> None:
         level: StockLevel = record.value
         location = self.location_of(level.location)
+        if location is None and level.location is None and level.on_hand is None:
+            self.blank.update({self._our_sku(record) or level.sku, *self.ours.get(level.sku, ())})
+            return
         if location is None:
             self.unplaced += 1
             self._report(record, "location", level.location, "a location of this partner")
@@ -516,7 +520,8 @@ class _Merge:
             self.problems.append(Problem(message=said))
             return []
         spoken_of = {location for location, _ in self.rows}
-        gone = [key for key in self.current if key[0] in spoken_of and key not in self.mentioned]
+        kept = self.mentioned
+        gone = [key for key in self.current if key[0] in spoken_of and key not in kept and key[1] not in self.blank]
         return [self._made(key, 0, 0, None, self.received_at) for key in gone]
 
     def _our_sku(self, record: Record) -> str | None:

@@ -11,8 +11,9 @@ from attrs import evolve
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from fcflow.errors import EncodeError, FormatError
+from fcflow.errors import EncodeError, FormatError, LayoutError
 from fcflow.formats import Layout, builtin_layouts, load_layout
+from fcflow.formats.fields import find_field
 from fcflow.model import Problem, Record, StatusLine, StatusUpdate
 from fcflow.testing.strategies import orders, shipping_orders, status_updates, stock_levels
 
@@ -356,3 +357,126 @@ def test_an_order_is_read_whole_or_not_at_all(found, data):
     assert all(record.value in whole for record in records)
     assert whole[broken] not in [record.value for record in records]
     assert len(problems) >= 2
+
+
+OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "pattern": st.sampled_from(
+        ("%d.%m.%y %H:%M:%S", "epoch", "epoch_ms", ["%Y%m%d %H%M%S", "%Y%m%d"], "%-d/%-m/%Y %X")
+    ),
+    "pivot": st.integers(0, 100),
+    "zone": st.sampled_from(("Europe/London", "America/New_York", "Asia/Kolkata")),
+    "decimal": st.sampled_from((".", ",")),
+    "thousands": st.sampled_from((",", ".", " ", "'")),
+    "negative": st.sampled_from(("before", "after", "brackets")),
+    "implied_decimals": st.integers(1, 4),
+    "places": st.integers(0, 4),
+    "unit": st.sampled_from(("kg", "hg", "oz", "cents", {"factor": "100"}, {"factor": "0.001"}, {"factor": "7"})),
+    "pack": st.integers(2, 12),
+    "zero_pad": st.integers(2, 12),
+    "strip_zeros": st.booleans(),
+    "case": st.sampled_from(("upper", "lower")),
+    "country": st.sampled_from(("alpha_3", "numeric", "en", "pl")),
+    "map": st.sampled_from(("y_n", "status", {"few": "3"}, {"few": "3", "none": None}, {"a": "paid"})),
+    "map_else": st.sampled_from(("1", "paid")),
+    "unmapped": st.sampled_from(("keep", "empty", "refuse")),
+    "ignore_case": st.booleans(),
+    "default": st.sampled_from(("0", "few", "n/a")),
+    "empty": st.just(["n/a", "0"]),
+    "prefix": st.sampled_from(("#", "W-", "=")),
+    "suffix": st.sampled_from(("#", " pcs")),
+    "strip_prefix": st.sampled_from(("'", ["00", "W"])),
+    "strip_suffix": st.sampled_from(("+", [" x", "x"])),
+    "max_length": st.integers(1, 30),
+    "if_too_long": st.sampled_from(("refuse", "truncate")),
+    "required": st.booleans(),
+    "optional": st.booleans(),
+    "carry_forward": st.booleans(),
+    "direction": st.sampled_from(("both", "read", "write")),
+    "with": st.sampled_from((" ", ", ", "/", "-")),
+    "split_at": st.sampled_from(("first", "last")),
+    "if_absent": st.sampled_from(("omit", "keep")),
+    "capture": st.sampled_from(("(.*) (.+)", "([a-zA-Z]*)([^a-zA-Z].*)")),
+    "wrap": st.booleans(),
+    "from": st.sampled_from(("file_name", "modified_at")),
+    "location": st.sampled_from(("leeds", "york")),
+    "join": st.sampled_from(("|", ";")),
+}
+FIXED_KEYS = {"stock": ["sku"], "status": ["reference"], "orders": ["fulfilment_id", "line.sku", "line.quantity"]}
+DRAWN = {
+    "stock": [*STOCK[:1], *STOCK[2:], "available", "frozen", "aside.x", "batch.number", "batch.at"],
+    "status": [*STATUS[1:], *STATUS_LINES, "line.ordered", "aside.x", "batch.row"],
+    "orders": [*HEADER[1:], *LINES[:1], *LINES[4:], "ship_to.address1", "ship_to.address2", "batch.key", "line.number"],
+}
+
+
+OF_TYPE = {
+    "datetime": ("pattern", "pivot", "zone"),
+    "integer": ("decimal", "thousands", "negative", "implied_decimals", "pack", "zero_pad"),
+    "amount": ("decimal", "thousands", "negative", "implied_decimals", "places", "unit", "zero_pad"),
+    "weight": ("decimal", "thousands", "implied_decimals", "places", "unit", "zero_pad"),
+    "text": ("zero_pad", "strip_zeros", "case", "max_length", "if_too_long"),
+    "list": ("join", "zero_pad", "case", "max_length"),
+    "country": ("country",),
+}
+OF_SEVERAL = ("with", "split_at", "if_absent", "capture", "wrap", "max_length")
+OF_ANY = ("map", "map_else", "unmapped", "ignore_case", "default", "empty", "prefix", "suffix", "strip_prefix")
+OF_ANY += ("strip_suffix", "required", "optional", "carry_forward", "direction", "from", "location")
+
+
+@st.composite
+def any_fields(draw: Any, kind: str) -> list[dict[str, Any]]:
+    """Fields with options that may fit them, or may not."""
+    holds = {"stock": "stock_level", "status": "status_update", "orders": "shipping_order"}[kind]
+    made: list[dict[str, Any]] = [{"at": name, "field": name} for name in FIXED_KEYS[kind]]
+    for number in range(draw(st.integers(1, 5))):
+        count = draw(st.sampled_from((1, 1, 1, 2, 3)))
+        names = draw(st.lists(st.sampled_from(DRAWN[kind]), min_size=count, max_size=count, unique=True))
+        places = [f"{number}.{n}" for n in range(draw(st.sampled_from((1, 1, 1, 2, 3))))]
+        spec: dict[str, Any] = {"field": names[0]} if count == 1 else {"join_fields": names}
+        spec["at"] = places[0] if len(places) == 1 else places
+        types = {info.type for name in names if (info := find_field(kind, holds, name))}
+        fitting = [key for type_ in sorted(types) for key in OF_TYPE.get(type_, ())]
+        several = OF_SEVERAL if count > 1 or len(places) > 1 else ()
+        chosen = draw(st.lists(st.sampled_from([*fitting, *several, *OF_ANY]), max_size=6, unique=True))
+        made.append({**spec, **{key: draw(OPTIONS[key]) for key in chosen}})
+    return made
+
+
+def mended(field: dict[str, Any], paths: list[str]) -> dict[str, Any] | None:
+    """A field without the options that faults speak of, or nothing where the whole field is one."""
+    keys = {path.partition("].")[2].partition(".")[0].partition("[")[0] for path in paths}
+    bad = keys & set(OPTIONS) & set(field)
+    return {key: value for key, value in field.items() if key not in bad} if bad else None
+
+
+def loaded(kind: str, codec: dict[str, Any], fields: list[dict[str, Any]], **more: Any) -> Layout:
+    """The layout of those fields and options that go together; what is wrong with the others is told at load."""
+    while True:
+        document = {"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": fields, **more}
+        try:
+            return load_layout(document)
+        except LayoutError as error:
+            paths = [str(fault.path) for fault in error.faults]
+            told = [[path for path in paths if path.startswith(f"$.fields[{i}]")] for i in range(len(fields))]
+            assert any(told), paths
+            kept = [mended(field, about) if about else field for field, about in zip(fields, told, strict=True)]
+            fields = [field for field in kept if field is not None]
+
+
+@pytest.mark.parametrize("kind", FIXED_KEYS)
+@settings(MODERATE, max_examples=60)
+@given(data=st.data())
+def test_any_layout_that_loads_keeps_the_law(kind, data):
+    """
+    Whatever options fields have: a layout says at load what is wrong, or what it writes it reads as it projected.
+    """
+    more = {"guard_formulas": True} if data.draw(st.booleans()) else {}
+    more |= {"group": "reference"} if kind == "status" and data.draw(st.booleans()) else {}
+    layout = loaded(kind, {"type": "delimited"}, data.draw(any_fields(kind)), **more)
+    values = writable(layout, data.draw(st.lists(values_of(layout), min_size=1, max_size=3)))
+    assume(values)
+
+    records, problems = layout.read(layout.encode(values))
+
+    assert problems == []
+    assert [record.value for record in records] == [each for value in values for each in layout.projections(value)]

@@ -276,6 +276,17 @@ def test_status_words_of_several_languages_are_built_in(word, status):
     assert (update.status, update.raw_status) == (None if status is None else Status(status), word)
 
 
+def test_a_status_word_that_would_be_refused_is_not_written():
+    """
+    What cannot be read back does not leave either.
+    """
+    one = layout("status", {"at": "s", "field": "status", "map": {"OUT": "shipped"}, "unmapped": "refuse"})
+
+    assert row(one, StatusUpdate(reference="A1", status="shipped")) == "OUT"
+    with pytest.raises(EncodeError, match=r"status of A1, 's' \(status\): expected one of OUT, got 'gone'"):
+        one.encode([StatusUpdate(reference="A1", raw_status="gone")])
+
+
 # ------------------------------------------------------------------ several fields, several places
 
 
@@ -438,6 +449,54 @@ def test_a_payload_numbers_its_rows_and_says_what_it_is():
         "000042,03.03.2026,leeds,1,1,2,2,ORD",
         "000042,03.03.2026,leeds,1,2,3,1,ORD",
     ]
+
+
+def test_what_a_payload_is_may_be_joined_and_asked_too():
+    """
+    A reference of batch and row, a number that is only written for some.
+    """
+    when = {"field": "ship_to.country", "op": "eq", "value": "GB"}
+    one = layout(
+        "orders",
+        {"at": "ref", "join_fields": ["batch.number", "batch.row", "order_id"], "with": "-", "zero_pad": 3},
+        {"at": "gb", "field": "batch.number", "when": when, "else": "none"},
+    )
+
+    assert row(one, shipping_order({"country": "GB"}), number=42) == "42-1-A1,42"
+    assert row(one, shipping_order({"country": "FR"}), number=42) == "42-1-A1,none"
+
+
+def test_places_of_fixed_width_have_a_width_each():
+    """
+    Date and time stand apart in a line of fixed width.
+    """
+    times = {"at": [11, 19], "width": [8, 4], "field": "as_of", "pattern": "%Y%m%d %H%M"}
+    fields = [{"at": 1, "width": 10, "field": "sku"}, times]
+    document = {"fcflow": "layout/1", "kind": "stock", "codec": {"type": "fixed_width", "line_end": "lf"}}
+    one = load_layout({**document, "fields": fields})
+    level = StockLevel(sku="MUG", as_of=datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
+
+    assert one.encode([level]) == b"MUG       202603020930\n"
+    assert read(one, "MUG       202603020930\n") == [level]
+    with pytest.raises(LayoutError) as caught:
+        load_layout({**document, "fields": [fields[0], {**times, "width": [8, 4, 2]}]})
+    assert "$.fields[1].width: expected 2 widths, one a place, got 3" in str(caught.value)
+
+
+def test_a_block_of_fixed_width_is_wrapped_at_its_width():
+    """
+    Where places have a width, no other limit needs to be said.
+    """
+    fields = [
+        {"at": 1, "width": 4, "field": "fulfilment_id"},
+        {"at": [5, 15], "width": 10, "join_fields": ["ship_to.address1", "ship_to.address2"]},
+        {"at": 25, "width": 5, "field": "line.sku"},
+        {"at": 30, "width": 3, "field": "line.quantity", "pad": "0"},
+    ]
+    codec = {"type": "fixed_width", "line_end": "lf"}
+    one = load_layout({"fcflow": "layout/1", "kind": "orders", "codec": codec, "fields": fields})
+
+    assert one.encode([shipping_order({"address1": "12 Old Mill Lane"})]) == b"A1  12 Old    Mill Lane MUG  002\n"
 
 
 def test_the_first_case_that_is_true_is_written():
@@ -617,6 +676,18 @@ def test_values_that_stand_aside_are_only_asked():
         StockLevel(sku="MUG", on_hand=42, location="leeds", reserved=1),
         StockLevel(sku="CUP", on_hand=3, location="7"),
     ]
+
+
+def test_cases_of_a_size_that_the_row_says_are_units():
+    """
+    Cases times units in a case, where any one is missing nothing is known.
+    """
+    numbers = [{"at": name, "field": f"aside.{name}", "type": "integer"} for name in ("cases", "size")]
+    derive = [{"field": "on_hand", "product": ["aside.cases", "aside.size"]}]
+
+    levels = read(layout("stock", *numbers, derive=derive), "sku,cases,size\nMUG,7,6\nCUP,7,\n")
+
+    assert [level.on_hand for level in levels] == [42, None]
 
 
 def test_fields_of_orders_follow_from_others_too():
@@ -919,7 +990,7 @@ def test_a_field_that_makes_no_sense_is_refused_when_the_layout_is_loaded(kind, 
 
 BAD_DERIVED: list[tuple[dict[str, Any], str]] = [
     ({"field": "statuz", "first_of": ["status", "message"]}, "$.derive[0].field: unknown field: expected status"),
-    ({"field": "status"}, "$.derive[0]: expected one of cases, sum, difference, first_of"),
+    ({"field": "status"}, "$.derive[0]: expected one of cases, sum, difference, product, first_of"),
     (
         {"field": "line.short", "difference": ["line.orderd", "line.shipped"]},
         "$.derive[0].difference[0]: unknown field: expected line.ordered",
@@ -948,6 +1019,25 @@ BAD_DERIVED: list[tuple[dict[str, Any], str]] = [
         {"field": "status", "cases": [{"when": {"field": "message"}, "then": "shipped"}]},
         "$.derive[0].cases[0].when: expected one of all, any, not; or field and op",
     ),
+    (
+        {"field": "message", "sum": ["message", "event_id"]},
+        "$.derive[0].field: expected a number, got 'message'",
+    ),
+    (
+        {"field": "line.short", "sum": ["line.shipped", "message"]},
+        "$.derive[0].sum[1]: expected a field of type integer, got 'message, which is text'",
+    ),
+    (
+        {
+            "field": "status",
+            "cases": [{"when": {"field": "line.shipped", "op": "contains", "value": 1}, "then": "shipped"}],
+        },
+        "$.derive[0].cases[0].when.op: expected an operator that fits a field of type integer, got 'contains'",
+    ),
+    (
+        {"field": "status", "cases": [{"when": {"field": "message", "op": "eq", "value": ["a"]}, "then": "shipped"}]},
+        "$.derive[0].cases[0].when.op: expected in or not_in for several values, got 'eq'",
+    ),
 ]
 
 
@@ -957,6 +1047,37 @@ def test_what_cannot_follow_is_refused_when_the_layout_is_loaded(derived, messag
     The fault says where it stands and what was expected there.
     """
     assert message in faults("status", derive=[derived])
+
+
+def test_what_stands_aside_has_a_name_that_is_read():
+    """
+    A misspelt one is named with the right one; what is derived aside has the type that it says.
+    """
+    ask = {"field": "aside.finl", "op": "exists"}
+    derive = [{"field": "status", "cases": [{"when": ask, "then": "shipped"}]}]
+    assert "when.field: unknown field: expected aside.final, got 'aside.finl'" in faults(
+        "status", {"at": "f", "field": "aside.final"}, derive=derive
+    )
+
+    numbers = [{"at": name, "field": f"aside.{name}", "type": "integer"} for name in ("a", "b")]
+    total = {"field": "aside.all", "type": "integer", "sum": ["aside.a", "aside.b"]}
+    many = {"when": {"field": "aside.all", "op": "gt", "value": 9}, "then": "1"}
+    one = layout("stock", *numbers, derive=[total, {"field": "on_hand", "cases": [many], "else": "0"}])
+    assert [level.on_hand for level in read(one, "sku,a,b\nMUG,4,5\nCUP,5,5\n")] == [0, 1]
+    assert "$.derive[0].type: expected integer" in faults(
+        "stock", derive=[{**total, "field": "on_hand", "type": "text"}]
+    )
+
+
+def test_without_fields_nothing_is_derived_or_left_out():
+    """
+    A layout of whole documents has no cells to ask.
+    """
+    derive = [{"field": "on_hand", "cases": [{"when": True, "then": "1"}]}]
+    with pytest.raises(LayoutError) as caught:
+        load_layout({"fcflow": "layout/1", "kind": "stock", "codec": {"type": "json_lines"}, "derive": derive})
+
+    assert "$.derive: without fields" in str(caught.value)
 
 
 def test_rows_anywhere_need_a_record_of_several_rows():

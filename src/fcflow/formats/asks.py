@@ -25,6 +25,10 @@ TESTS = (
 )  # fmt: skip
 
 
+_TEXTS = ("status", "list", "text", "payment", "country", "currency")
+_OF_TEXTS = ("contains", "starts_with", "ends_with")
+
+
 class RowFacts:
     """
     What a condition may look at: one row, or all rows of a record.
@@ -136,10 +140,26 @@ def _test(
     if ("value" in test) == ("than" in test):
         faults.append(Fault("", path=path, expected="either value or than"))
         return lambda facts: None
+    type_ = type_of(name) or "text"
+    misfit = _misfit(op, test, type_)
+    if misfit is not None:
+        faults.append(Fault("", path=f"{path}.op", expected=misfit, found=op))
+        return lambda facts: None
     if "than" in test:
         return _between_fields(name, op, test["than"])
-    value = _typed(test["value"], type_of(name) or "text", f"{path}.value", faults)
+    value = _typed(test["value"], type_, f"{path}.value", faults)
     return lambda facts: _worst(_compared(op, found, value) for found in facts.all_of(name))
+
+
+def _misfit(op: str, test: Mapping[str, Any], type_: str) -> str | None:
+    """What else was expected of an operator, where it does not fit what it tests."""
+    if op in _OF_TEXTS and (type_ not in _TEXTS or "than" in test):
+        return "an operator that fits a field of type " + type_
+    if op in ("in", "not_in") and "than" in test:
+        return "a list of values"
+    if isinstance(test.get("value"), list) and op not in ("in", "not_in", "starts_with", "ends_with"):
+        return "in or not_in for several values"
+    return None
 
 
 def _between_fields(name: str, op: str, other: str) -> Ask:
@@ -158,7 +178,7 @@ def _typed(value: Any, type_: str, path: str, faults: list[Fault]) -> Any:
     """The value of a test as the field's type has it."""
     if isinstance(value, list):
         return tuple(_typed(each, type_, f"{path}[{i}]", faults) for i, each in enumerate(value))
-    if type_ in ("status", "list", "text", "payment", "country", "currency"):
+    if type_ in _TEXTS:
         return value if isinstance(value, str) else str(value)
     try:
         return make_parse(type_, {})(str(value))

@@ -303,10 +303,14 @@ def _shown(value: Any) -> str:
 def _said_text(options: Mapping[str, Any]) -> Format:
     """The partner's own word where it is there, else the first word that means our status."""
     words: dict[str, str] = {}
-    for word, value in words_of(options).items():
+    fold, known = folded_by(options), words_of(options)
+    for word, value in known.items():
         words.setdefault(str(value), word)
+    spoken = frozenset(map(fold, known)) if options.get("unmapped") == "refuse" else None
 
     def write(value: Said) -> str:
+        if value.raw and spoken is not None and fold(value.raw) not in spoken:
+            raise Unwritable("expected one of " + ", ".join(known) + f", got {value.raw!r}")
         if value.raw:
             return value.raw
         return words.get(value.status.value, value.status.value) if value.status is not None else ""

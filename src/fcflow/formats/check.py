@@ -260,6 +260,9 @@ class Check:
             self.fault("does not go with a default, and needs a place", f"{path}.carry_forward")
 
     def _check_several(self, made: FieldSpec) -> None:
+        width = made.spec.get("width")
+        if isinstance(width, list) and len(width) != len(made.places):
+            self.fault("", f"{made.path}.width", expected=f"{len(made.places)} widths, one a place", found=len(width))
         if not made.is_several:
             for key in _NEEDS_SEVERAL:
                 if key in made.spec:
@@ -278,7 +281,7 @@ class Check:
             self.fault("missing", f"{made.path}.pattern", expected="how date and time are spelt together")
         if made.spec.get("direction") == "read" and not made.reads:
             self.fault("cannot be read", made.path, expected="split_at, capture, or if_absent: keep")
-        if made.spec.get("wrap") and (len(made.places) < 2 or "max_length" not in made.spec):
+        if made.spec.get("wrap") and (len(made.places) < 2 or not {"max_length", "width"} & set(made.spec)):
             self.fault("needs several places and a max_length", f"{made.path}.wrap")
 
     def _check_condition(self, made: FieldSpec) -> None:

@@ -4,13 +4,12 @@ From a checked document to an engine: readers, writers, a binder and a codec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from attrs import evolve
 
 from fcflow.errors import DocumentError, Fault, FcflowError
-from fcflow.formats.asks import compile_ask
 from fcflow.formats.bind import (
     Binder,
     ColumnsBinder,
@@ -21,10 +20,10 @@ from fcflow.formats.bind import (
     column_name,
 )
 from fcflow.formats.cells import Parse, make_format, make_parse
-from fcflow.formats.check import Check, FieldSpec, not_of
+from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
-from fcflow.formats.derive import Cases, Derived, Difference, FirstOf, Sum
-from fcflow.formats.fields import ASIDE, FieldInfo, Getter, Said, find_field, nearest_field
+from fcflow.formats.deriving import compile_derived
+from fcflow.formats.fields import ASIDE, FieldInfo, Written
 from fcflow.formats.layout import Engine, MappedEngine
 from fcflow.formats.moments import moment_in
 from fcflow.formats.reading import FromSource, PlacesReader, Reader, ReadingPlan, Skip
@@ -37,15 +36,13 @@ from fcflow.formats.together import (
     divided_texts,
     joined_texts,
 )
-from fcflow.formats.writing import PlacesWriter, Writer, Writing
-from fcflow.model import Status
+from fcflow.formats.writing import Get, PlacesWriter, Writer, Writing
 
 __all__ = ["compile_engine"]
 
 _MAX_ROWS = 100_000
 _OF_THE_CELL = ("trim", "guard", "prefix", "suffix", "strip_prefix", "strip_suffix", "empty", "ignore_case")
 _OF_THE_PART = ("pattern", "pivot", "zone", "decimal", "thousands", "negative", "places", "unit", "case", "country")
-_PER_LINE_COUNTS = ("ordered", "shipped", "short", "cancelled", "returned")
 
 
 def compile_engine(check: Check) -> Engine | None:
@@ -128,7 +125,7 @@ class _Compiler:
                     required += [name] if each.spec.get("required") else []
                 else:
                     readers.append(self._reader(each, name))
-        derived = self._derived()
+        derived = compile_derived(self._check)
         readers += [
             Reader(name=each.name, slot=None, parse=lambda cell: None) for each in derived if each.name not in taken
         ]
@@ -229,72 +226,6 @@ class _Compiler:
             self._check.fault("", f"{each.path}.capture", expected="one group", found=written)
         return pattern
 
-    # -------------------------------------------------------------- what follows
-
-    def _derived(self) -> list[Derived]:
-        found = [self._derive(index, spec) for index, spec in enumerate(self._document.get("derive", ()))]
-        return [each for each in found if each is not None]
-
-    def _derive(self, index: int, spec: Mapping[str, Any]) -> Derived | None:
-        path, name = f"$.derive[{index}]", spec["field"]
-        info = find_field(self._kind, self._check.holds, name)
-        if info is None or info.written_only:
-            expected = nearest_field(self._kind, self._check.holds, name)
-            self._check.fault("unknown field", f"{path}.field", expected=expected, found=name)
-            return None
-        ways = [key for key in ("cases", "sum", "difference", "first_of") if key in spec]
-        if len(ways) != 1:
-            self._check.fault("", path, expected="one of cases, sum, difference, first_of")
-            return None
-        per_row = info.on_line or self._kind == "stock" or name.startswith(ASIDE) or ways[0] != "cases"
-        value = self._cases(spec, info, path) if ways[0] == "cases" else self._of_fields(ways[0], spec, path)
-        return Derived(
-            name=name,
-            value=value,
-            per_row=per_row,
-            by_line=self._kind == "status" and info.on_line and ways[0] == "difference" and self._check.is_grouped,
-            overrules=bool(spec.get("overrule", False)),
-        )
-
-    def _of_fields(self, way: str, spec: Mapping[str, Any], path: str) -> Callable[[Any], Any]:
-        for position, name in enumerate(spec[way]):
-            if self._type_asked(name) is None:
-                expected = nearest_field(self._kind, self._check.holds, name)
-                self._check.fault("unknown field", f"{path}.{way}[{position}]", expected=expected, found=name)
-        ways: Mapping[str, Callable[[Sequence[str]], Callable[[Any], Any]]]
-        ways = {"sum": Sum, "difference": Difference, "first_of": FirstOf}
-        return ways[way](spec[way])
-
-    def _cases(self, spec: Mapping[str, Any], info: FieldInfo, path: str) -> Cases:
-        type_ = str(spec.get("type", "text")) if info.name.startswith(ASIDE) else info.type
-        cases = []
-        for index, case in enumerate(spec["cases"]):
-            ask = compile_ask(
-                case["when"], f"{path}.cases[{index}].when", self._type_asked, self._check.faults, self._nearest
-            )
-            cases.append((ask, self._said(type_, case["then"], f"{path}.cases[{index}].then")))
-        otherwise = self._said(type_, spec["else"], f"{path}.else") if "else" in spec else None
-        return Cases(cases, otherwise)
-
-    def _said(self, type_: str, word: str, path: str) -> Any:
-        """A value that the layout says, as the field's type has it."""
-        expected = not_of(type_, word)
-        if expected is not None:
-            self._check.fault("", path, expected=expected, found=word)
-            return None
-        return Said(Status(word), "") if type_ == "status" else make_parse(type_, {})(word)
-
-    def _type_asked(self, name: str) -> str | None:
-        """The type of what a condition asks; ``None`` where there is no such thing."""
-        if name.startswith("total.") and self._kind == "status":
-            return "integer" if name.removeprefix("total.") in _PER_LINE_COUNTS else None
-        own = next((each.type for each in self._fields if each.info is not None and each.info.name == name), None)
-        info = find_field(self._kind, self._check.holds, name)
-        return own or (None if info is None or info.written_only else info.type)
-
-    def _nearest(self, name: str) -> str:
-        return nearest_field(self._kind, self._check.holds, name)
-
     # -------------------------------------------------------------- writing
 
     def _writer(self, each: FieldSpec) -> Writer:
@@ -310,7 +241,6 @@ class _Compiler:
             required=bool(spec.get("required") or spec.get("carry_forward")) and not read_only,
             limit=spec.get("max_length"),
             options=spec,
-            of_payload=each.info.of_payload if each.info is not None else None,
         )
 
     def _format(self, each: FieldSpec) -> Callable[[Any], str]:
@@ -331,19 +261,19 @@ class _Compiler:
         else:
             texts = block_texts([_part_format(info, each) for info in each.infos], count, spec)
         guard = make_format("text", {"guard": spec.get("guard", False)})
-        getters = [info.get for info in each.infos]
+        getters = [_get_of(info) for info in each.infos]
         is_one = each.info is not None and not spec.get("wrap")
         return PlacesWriter(
             name=_called(each),
             slots=[self._slots[at] for at in each.places],
-            get=getters[0] if is_one else lambda value, part: [get(value, part) for get in getters],
-            texts=lambda found, carry: [guard(text) for text in texts(found, carry)],
+            get=getters[0] if is_one else lambda value, part, at: [get(value, part, at) for get in getters],
+            texts=lambda found: [guard(text) for text in texts(found)],
             required=bool(spec.get("required", False)),
             limit=spec.get("max_length"),
             options=spec,
         )
 
-    def _conditional(self, each: FieldSpec) -> Getter:
+    def _conditional(self, each: FieldSpec) -> Get:
         """The getter of a place whose text depends on conditions of the rule language."""
         spec, inner, per_line = each.spec, _getter(each), self._check.is_per_line
         cases = spec.get("cases", [{key: spec[key] for key in ("when", "then") if key in spec}])
@@ -356,11 +286,11 @@ class _Compiler:
         ]
         otherwise, shipping = spec.get("else"), self._check.holds == "shipping_order"
 
-        def get(value: Any, part: Any) -> Any:
+        def get(value: Any, part: Any, at: Written) -> Any:
             order = value.order if shipping else value
             for holds_for, then in tests:
                 if holds_for(order, part):
-                    return inner(value, part) if then is None else _Verbatim(then)
+                    return inner(value, part, at) if then is None else _Verbatim(then)
             return None if otherwise is None else _Verbatim(otherwise)
 
         return get
@@ -449,18 +379,23 @@ def _part_format(info: FieldInfo, each: FieldSpec) -> Callable[[Any], str]:
     return make_format(info.type, {key: each.spec[key] for key in _OF_THE_PART if key in each.spec})
 
 
-def _getter(each: FieldSpec) -> Getter:
+def _get_of(info: FieldInfo) -> Get:
+    of_payload, get = info.of_payload, info.get
+    return (lambda value, part, at: get(value, part)) if of_payload is None else lambda value, part, at: of_payload(at)
+
+
+def _getter(each: FieldSpec) -> Get:
     if not each.infos:
         constant = each.spec.get("constant")
-        return lambda value, part: constant
+        return lambda value, part, at: constant
+    getters = [_get_of(info) for info in each.infos]
     if each.info is None:
-        getters = [info.get for info in each.infos]
-        return lambda value, part: [get(value, part) for get in getters]
+        return lambda value, part, at: [get(value, part, at) for get in getters]
     get = each.info.get
     if "location" in each.spec:
         location = each.spec["location"]
-        return lambda value, part: get(value, part) if value.location == location else None
-    return (lambda value, part: [get(value, line) for line in value.lines]) if each.joined else get
+        return lambda value, part, at: get(value, part) if value.location == location else None
+    return (lambda value, part, at: [get(value, line) for line in value.lines]) if each.joined else getters[0]
 
 
 def _else_verbatim(write: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -5,6 +5,7 @@ What follows from other fields of a record, on reading: a status, a count, a tex
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from attrs import frozen
@@ -12,7 +13,7 @@ from attrs import frozen
 from fcflow.formats.asks import Ask, RowFacts
 from fcflow.formats.fields import Said
 
-__all__ = ["Cases", "Derived", "Difference", "FirstOf", "Sum"]
+__all__ = ["Cases", "Derived", "Difference", "FirstOf", "Product", "Sum"]
 
 Row = dict[str, Any]
 Value = Callable[[RowFacts], Any]
@@ -62,6 +63,17 @@ class Difference:
         if first is None or others[0] is None:
             return None
         return max(first - sum(other for other in others if other is not None), 0)
+
+
+@frozen
+class Product:
+    """The product of the fields; nothing where one of them says nothing."""
+
+    names: Sequence[str]
+
+    def __call__(self, facts: RowFacts) -> Any:
+        values = [facts.rows[0].get(name) for name in self.names]
+        return None if None in values else prod(values)
 
 
 @frozen(kw_only=True)

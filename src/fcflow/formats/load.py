@@ -165,4 +165,7 @@ def _engine(name: str, document: Mapping[str, Any], codecs: Mapping[str, CodecTy
 def _document_engine(check: Check) -> Engine | None:
     if check.document["codec"]["type"] != "json_lines":
         check.fault("missing", "$.fields")
+    for key in ("derive", "rows", "skip"):
+        if key in check.document:
+            check.fault("without fields", f"$.{key}")
     return DocumentEngine(check.document["codec"], str(check.document.get("value", check.kind)))

@@ -20,6 +20,9 @@ from fcflow.formats.codec import Cell, Unreadable, Unwritable
 __all__ = ["BlockReader", "Capture", "Divider", "SplitReader", "block_texts", "divided_texts", "joined_texts"]
 
 
+_MOST_PIECES = 1000  # of more no address is made
+
+
 class Divider:
     """
     One text to several and back, by what stands between them.
@@ -183,13 +186,11 @@ def joined_texts(formats: Sequence[Format], join: Callable[[Sequence[str]], str]
     return lambda values: join([write(value) for write, value in zip(formats, values, strict=True)])
 
 
-def divided_texts(
-    write: Format, divide: Callable[[str], Sequence[str]], count: int
-) -> Callable[[Any, Callable[[str], str]], Sequence[str]]:
+def divided_texts(write: Format, divide: Callable[[str], Sequence[str]], count: int) -> Callable[[Any], Sequence[str]]:
     """The function from the value of one field to the texts of several places; what cannot be divided has the first."""
 
-    def texts(value: Any, carry: Callable[[str], str]) -> Sequence[str]:
-        text = carry(write(value))
+    def texts(value: Any) -> Sequence[str]:
+        text = write(value)
         try:
             return divide(text) if text else [""] * count
         except Unreadable:
@@ -198,22 +199,27 @@ def divided_texts(
     return texts
 
 
-def block_texts(
-    formats: Sequence[Format], count: int, options: Mapping[str, Any]
-) -> Callable[[Any, Callable[[str], str]], Sequence[str]]:
+def block_texts(formats: Sequence[Format], count: int, options: Mapping[str, Any]) -> Callable[[Any], Sequence[str]]:
     """The function from the values of several fields to the texts of several places, packed without gaps."""
-    limit, between, cuts = options.get("max_length"), options.get("with"), options.get("if_too_long") == "truncate"
+    limit, between, cuts = _limit_of(options), options.get("with"), options.get("if_too_long") == "truncate"
 
-    def texts(values: Sequence[Any], carry: Callable[[str], str]) -> Sequence[str]:
-        said = [carry(write(value)) for write, value in zip(formats, values, strict=True)]
+    def texts(values: Sequence[Any]) -> Sequence[str]:
+        said = [write(value) for write, value in zip(formats, values, strict=True)]
         pieces = [piece for text in said if text for piece in _wrapped(text, limit)]
-        if between is not None:
+        if between is not None and len(pieces) <= _MOST_PIECES:
             pieces = _merged(pieces, count, between, limit)
         if len(pieces) > count and not cuts:
             raise Unwritable(f"expected texts that fit {count} places" + _of_limit(limit) + f", got {said}")
         return (pieces + [""] * count)[:count]
 
     return texts
+
+
+def _limit_of(options: Mapping[str, Any]) -> int | None:
+    """Characters that each of the places takes, where one of them has a limit or a width."""
+    width = options.get("width", [])
+    found = [options.get("max_length"), *(width if isinstance(width, list) else [width])]
+    return min((each for each in found if each is not None), default=None)
 
 
 def _of_limit(limit: int | None) -> str:

@@ -14,9 +14,12 @@ from fcflow.errors import EncodeError
 from fcflow.formats.bind import Binder
 from fcflow.formats.cells import Format, limited
 from fcflow.formats.codec import NO_BATCH, Batch, Codec, Unwritable
-from fcflow.formats.fields import Getter, Written
+from fcflow.formats.fields import Written
 
-__all__ = ["PlacesWriter", "Writer", "Writing", "called"]
+__all__ = ["Get", "PlacesWriter", "Writer", "Writing", "called"]
+
+
+Get = Callable[[Any, Any, Written], Any]
 
 
 @frozen(kw_only=True)
@@ -27,17 +30,16 @@ class Writer:
     Args:
         name: How messages call it: the place, and the canonical field.
 
-        of_payload: For what belongs to the payload; takes the place of *get*.
+        get: Takes the value, its part, and where writing has got to.
     """
 
     name: str
     slot: int
-    get: Getter
+    get: Get
     format: Format
     required: bool = False
     limit: int | None = None
     options: Mapping[str, Any] = immutabledict()
-    of_payload: Callable[[Written], Any] | None = None
 
 
 @frozen(kw_only=True)
@@ -46,13 +48,13 @@ class PlacesWriter:
     Several places on their way out.
 
     Args:
-        texts: From what *get* gives, and what the codec carries of a text, to one text a place.
+        texts: From what *get* gives to one text a place.
     """
 
     name: str
     slots: Sequence[int]
-    get: Getter
-    texts: Callable[[Any, Callable[[str], str]], Sequence[str]]
+    get: Get
+    texts: Callable[[Any], Sequence[str]]
     required: bool = False
     limit: int | None = None
     options: Mapping[str, Any] = immutabledict()
@@ -114,26 +116,24 @@ class Writing:
         carry = self._codec.carry
         for writer in self._writers:
             try:
-                found = writer.get(value, part) if writer.of_payload is None else writer.of_payload(at)
-                text = limited(carry(writer.slot, writer.format(found)), writer.limit, writer.options)
+                found = writer.format(writer.get(value, part, at))
+                text = limited(carry(writer.slot, found), writer.limit, writer.options)
             except Unwritable as error:
                 raise EncodeError(f"{called(value)}, {writer.name}: {error}") from error
             if writer.required and not text:
                 raise EncodeError(f"{called(value)}, {writer.name}: expected something, got nothing")
             cells[writer.slot] = text
         for several in self._several:
-            self._fill(cells, several, value, part)
+            self._fill(cells, several, several.get(value, part, at), value)
         return cells
 
-    def _fill(self, cells: list[str], writer: PlacesWriter, value: Any, part: Any) -> None:
-        carry, slots = self._codec.carry, writer.slots
+    def _fill(self, cells: list[str], writer: PlacesWriter, said: Any, value: Any) -> None:
         try:
-            found = writer.texts(writer.get(value, part), lambda text: carry(slots[0], text))
-            for slot, text in zip(slots, found, strict=True):
-                cells[slot] = limited(carry(slot, text), writer.limit, writer.options)
+            for slot, text in zip(writer.slots, writer.texts(said), strict=True):
+                cells[slot] = limited(self._codec.carry(slot, text), writer.limit, writer.options)
         except Unwritable as error:
             raise EncodeError(f"{called(value)}, {writer.name}: {error}") from error
-        if writer.required and not any(cells[slot] for slot in slots):
+        if writer.required and not any(cells[slot] for slot in writer.slots):
             raise EncodeError(f"{called(value)}, {writer.name}: expected something, got nothing")
 
 
