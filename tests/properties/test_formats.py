@@ -29,6 +29,8 @@ CODECS: dict[str, dict[str, Any]] = {
     "tab-escaped": {"type": "delimited", "delimiter": "\t", "quote": None, "escape": "\\", "line_end": "cr"},
     "utf-16": {"type": "delimited", "encoding": "utf-16"},
     "bom-trailer": {"type": "delimited", "bom": True, "comment": "#", "trailer": {"equals": "EOF", "count_at": 2}},
+    "long-delimiter": {"type": "delimited", "delimiter": "~|~", "final_line_end": False, "header_match": "loose"},
+    "xlsx": {"type": "xlsx", "sheet": "Data"},
     "json": {"type": "json_lines"},
     "json-document": {"type": "json", "records": "data.rows", "indent": 2},
     "xml": {"type": "xml", "record": "/Rows/Row", "namespaces": {"": "urn:example"}},
@@ -217,7 +219,22 @@ def meant() -> list[Layout]:
     return [load_layout({"fcflow": "layout/1", "codec": codec, **each}) for each in made]
 
 
+NUMBERED = [
+    {"at": name.replace("line.", "item_{n}_", 1), "field": name}
+    for name in ("fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price")
+]
+REPEAT = {"most": 40}
+TABLES = [
+    load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": kind, "repeat": REPEAT}, "fields": NUMBERED})
+    for kind in ("delimited", "xlsx")
+]
+PACKED = [
+    load_layout({**document("stock", {"type": "delimited"}, STOCK), "packed": packed})
+    for packed in ({"type": "gzip"}, {"type": "zip", "member": "stock.csv"})
+]
+
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
+ALL |= {"numbered": TABLES, "packed": PACKED}
 ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
 

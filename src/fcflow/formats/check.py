@@ -16,7 +16,7 @@ from fcflow.formats.fields import ASIDE, FieldInfo, find_field, nearest_field
 from fcflow.formats.moments import is_pattern, is_zone, patterns_of
 from fcflow.formats.numerals import NUMBERS, UNITS, factor_of
 from fcflow.formats.shape import nearest, shape_faults
-from fcflow.formats.text import normal_encoding
+from fcflow.formats.text import DETECT, normal_encoding
 from fcflow.formats.words import NAMED_MAPS, words_of
 from fcflow.model import Status
 
@@ -160,9 +160,12 @@ class Check:
             )
             return
         self.faults += shape_faults(options, known.options_schema, ["codec"])
-        encoding = options.get("encoding", "utf-8")
-        if isinstance(encoding, str) and normal_encoding(encoding) is None:
-            self.fault("", "$.codec.encoding", expected="an encoding such as utf-8 or cp1252", found=encoding)
+        given = options.get("encoding", "utf-8")
+        for encoding in given if isinstance(given, list | tuple) else [given]:
+            if isinstance(encoding, str) and encoding != DETECT and normal_encoding(encoding) is None:
+                self.fault("", "$.codec.encoding", expected="an encoding such as utf-8 or cp1252", found=encoding)
+        if isinstance(given, list | tuple) and DETECT in given:
+            self.fault("stands alone", "$.codec.encoding", found=DETECT)
 
     def _check_kind(self) -> None:
         only = {"value": "orders", "one_row_per": "orders", "group": "status"}

@@ -26,6 +26,7 @@ from fcflow.formats.deriving import compile_derived
 from fcflow.formats.fields import ASIDE, FieldInfo, Written
 from fcflow.formats.layout import Engine, MappedEngine
 from fcflow.formats.moments import moment_in
+from fcflow.formats.packing import PackedCodec
 from fcflow.formats.reading import FromSource, PlacesReader, Reader, ReadingPlan, Skip
 from fcflow.formats.together import (
     BlockReader,
@@ -68,6 +69,8 @@ class _Compiler:
         try:
             options = {"trim": self._document.get("trim", True), **self._document["codec"]}
             codec = self._check.codecs[options["type"]].build(options, self._places)
+            if "packed" in self._document:
+                codec = PackedCodec(codec, self._document["packed"])
         except DocumentError as error:
             self._check.faults += error.faults
             return None

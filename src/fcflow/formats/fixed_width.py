@@ -69,7 +69,7 @@ class FixedWidthCodec:
         self.content_type = f"text/plain; charset={self._text.encoding}"
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
-        lines = Lines(stream, self._text.encoding, self._limit)
+        lines = Lines(stream, self._text.reads, self._limit)
         for line in lines:
             text = line.rstrip("\r\n")
             if lines.number <= self._skip or not text.strip():

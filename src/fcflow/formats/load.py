@@ -27,6 +27,7 @@ from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
 from fcflow.formats.x12 import build_x12
+from fcflow.formats.xlsx import build_xlsx
 from fcflow.formats.xml import build_xml
 
 __all__ = ["builtin_codecs", "builtin_layouts", "load_layout"]
@@ -39,7 +40,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
 
     Example:
         >>> sorted(builtin_codecs())
-        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'x12', 'xml']
+        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'x12', 'xlsx', 'xml']
     """
     builds: dict[str, tuple[Callable[..., Any], str]] = {
         "delimited": (build_delimited, "cells between delimiters"),
@@ -48,6 +49,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
         "form": (build_form, "one form post an order"),
         "json": (build_json, "one JSON document"),
         "xml": (build_xml, "an element a record"),
+        "xlsx": (build_xlsx, "a spreadsheet"),
         "x12": (build_x12, "transaction sets of X12"),
         "edifact": (build_edifact, "messages of EDIFACT"),
     }
