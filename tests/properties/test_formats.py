@@ -228,13 +228,40 @@ TABLES = [
     load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": kind, "repeat": REPEAT}, "fields": NUMBERED})
     for kind in ("delimited", "xlsx")
 ]
+RECORD_TYPES = {
+    "delimited": {
+        "types": {
+            "h": {"equals": "H"},
+            "d": {"equals": "D", "in": "h"},
+            "t": {"equals": "T", "trailer": {"count_at": 2}},
+        }
+    },
+    "sections": {
+        "types": {"h": {"marker": "[H]", "header": True}, "d": {"marker": "[D]", "header": True, "in": "h"}},
+        "delimiter": ",",
+    },
+}
+
+
+def record_types(options: dict[str, Any]) -> Layout:
+    names = ["fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price"]
+    headed = "marker" in options["types"]["h"]
+    placed = [
+        {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name}
+        for number, name in enumerate(names, start=2)
+    ]
+    codec = {"type": "records", **options}
+    return load_layout({"fcflow": "layout/1", "kind": "orders", "codec": codec, "fields": placed})
+
+
+RECORDS = [record_types(options) for options in RECORD_TYPES.values()]
 PACKED = [
     load_layout({**document("stock", {"type": "delimited"}, STOCK), "packed": packed})
     for packed in ({"type": "gzip"}, {"type": "zip", "member": "stock.csv"})
 ]
 
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
-ALL |= {"numbered": TABLES, "packed": PACKED}
+ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED}
 ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
 

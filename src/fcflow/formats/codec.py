@@ -159,9 +159,13 @@ class CodecType:
         options_schema: JSON Schema of the ``codec`` object; options are validated before *build* is called.
 
         build: Takes the ``codec`` object and the places; raises `LayoutError` where the two do not fit.
+
+        whole_records: Whether the rows between two problems are all of their records, as in formats that nest: a
+            problem then does not put the records beside it in doubt.
     """
 
     name: str
     options_schema: Mapping[str, Any]
     build: Callable[[Mapping[str, Any], Sequence[Place]], Codec]
     summary: str = ""
+    whole_records: bool = False

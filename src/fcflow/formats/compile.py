@@ -142,6 +142,7 @@ class _Compiler:
             derived=derived,
             skips=list(self._skips()),
             max_rows=self._document.get("max_rows", _MAX_ROWS) if self._document.get("rows") == "anywhere" else None,
+            whole_records=self._check.codecs[self._document["codec"]["type"]].whole_records,
         )
 
     def _names_read(self, plan: ReadingPlan) -> frozenset[str]:

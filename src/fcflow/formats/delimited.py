@@ -19,12 +19,11 @@ from immutabledict import immutabledict
 from fcflow.errors import Fault, FormatError, LayoutError
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
 from fcflow.formats.columns import Columns, column_faults, is_blank
-from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
+from fcflow.formats.text import LINE_ENDS, MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
 __all__ = ["DelimitedCodec", "build_delimited"]
 
-_ENDS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
 _STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv module does not know
 _SEP = re.compile(r"sep=.[\r\n]*")  # how Excel writes down the delimiter
 _MOST_ABOVE = 50
@@ -123,7 +122,7 @@ class DelimitedCodec:
         self._columns = Columns(places, options)
         self._comment: str | None = options.get("comment")
         self._skip: int = options.get("skip_lines", 0)
-        self._end = _ENDS[options.get("line_end", "crlf")]
+        self._end = LINE_ENDS[options.get("line_end", "crlf")]
         self._quotes_all: bool = options.get("quote_all", False)
         self._limit: int = options.get("max_line", MAX_LINE)
         self._replace: str | None = options.get("replace_delimiter")

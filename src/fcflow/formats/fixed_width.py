@@ -15,37 +15,43 @@ from immutabledict import immutabledict
 from fcflow.errors import Fault, LayoutError
 from fcflow.formats.cells import limited
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
-from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
+from fcflow.formats.text import LINE_ENDS, MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
-__all__ = ["FixedWidthCodec", "build_fixed_width"]
+__all__ = ["FixedWidthCodec", "Slot", "build_fixed_width"]
 
-_ENDS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
 _NUMBERS = ("integer", "amount", "weight")
 
 
-class _Slot:
-    """Where a field stands, and how it is filled up."""
+class Slot:
+    """
+    Where a field stands in a line, and how it is filled up.
 
-    def __init__(self, place: Place) -> None:
-        self.start = int(place.at) - 1
+    Args:
+        at: Position of its first character, from 1.
+    """
+
+    def __init__(self, place: Place, at: int) -> None:
+        self.start = at - 1
         self.width: int = place.options["width"]
         self.end = self.start + self.width
         number = place.type in _NUMBERS
+        self._is_number = number
         self.right = place.options.get("align", "right" if number else "left") == "right"
         self.pad: str = place.options.get("pad", " ")
         self.key = place.name or str(place.at)
         self.options = place.options
 
     def filled(self, text: str) -> str:
+        """*text* at its full width."""
         if self.pad == "0" and self.right and text.startswith("-"):
             return "-" + text[1:].rjust(self.width - 1, "0")
         return text.rjust(self.width, self.pad) if self.right else text.ljust(self.width, self.pad)
 
     def bare(self, text: str) -> str:
-        """The text without what fills it up; of a run of padding zeros one stays."""
+        """The text without what fills it up; zeros before a text are part of it, and of a number one stays."""
         text = text.strip()
-        if self.pad != " ":
+        if self.pad != " " and not (self.pad == "0" and self.right and not self._is_number):
             bare = text.lstrip(self.pad) if self.right else text.rstrip(self.pad)
             text = bare or (self.pad if self.pad == "0" and text else "")
         return text.strip()
@@ -57,9 +63,9 @@ class FixedWidthCodec:
     extension = "txt"
 
     def __init__(self, options: Mapping[str, Any], places: Sequence[Place]) -> None:
-        self._slots = [_Slot(place) for place in places]
+        self._slots = [Slot(place, int(place.at)) for place in places]
         self._columns = [slot.start + 1 for slot in self._slots]
-        self._end = _ENDS[options.get("line_end", "crlf")]
+        self._end = LINE_ENDS[options.get("line_end", "crlf")]
         self._skip: int = options.get("skip_lines", 0)
         self._comment: str | None = options.get("comment")
         self._limit: int = options.get("max_line", MAX_LINE)

@@ -25,12 +25,16 @@ from fcflow.formats.form import build_form
 from fcflow.formats.json_document import build_json
 from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout
+from fcflow.formats.records import build_records
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
 from fcflow.formats.x12 import build_x12
 from fcflow.formats.xlsx import build_xlsx
 from fcflow.formats.xml import build_xml
 
 __all__ = ["builtin_codecs", "builtin_layouts", "load_layout"]
+
+
+_WHOLE = ("edifact", "form", "json", "json_lines", "records", "x12", "xml")
 
 
 @cache
@@ -40,7 +44,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
 
     Example:
         >>> sorted(builtin_codecs())
-        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'x12', 'xlsx', 'xml']
+        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'records', 'x12', 'xlsx', 'xml']
     """
     builds: dict[str, tuple[Callable[..., Any], str]] = {
         "delimited": (build_delimited, "cells between delimiters"),
@@ -48,13 +52,20 @@ def builtin_codecs() -> Mapping[str, CodecType]:
         "json_lines": (build_json_lines, "one JSON object a line"),
         "form": (build_form, "one form post an order"),
         "json": (build_json, "one JSON document"),
+        "records": (build_records, "lines of several types"),
         "xml": (build_xml, "an element a record"),
         "xlsx": (build_xlsx, "a spreadsheet"),
         "x12": (build_x12, "transaction sets of X12"),
         "edifact": (build_edifact, "messages of EDIFACT"),
     }
     return {
-        name: CodecType(name=name, options_schema=codec_schema(name), build=build, summary=summary)
+        name: CodecType(
+            name=name,
+            options_schema=codec_schema(name),
+            build=build,
+            summary=summary,
+            whole_records=name in _WHOLE,
+        )
         for name, (build, summary) in builds.items()
     }
 

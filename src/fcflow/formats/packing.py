@@ -21,7 +21,7 @@ __all__ = ["PackedCodec"]
 MAX_PACKED = 256 * 1024 * 1024
 MAX_UNPACKED = 1024 * 1024 * 1024
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_BROKEN = (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
 class _Bounded(io.RawIOBase):

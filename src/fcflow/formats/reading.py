@@ -121,6 +121,8 @@ class ReadingPlan:
 
     Args:
         max_rows: Rows that are held where those of one record stand anywhere; ``None`` where they are neighbours.
+
+        whole_records: Whether a row that cannot be read leaves no doubt about the records beside it.
     """
 
     def __init__(
@@ -134,6 +136,7 @@ class ReadingPlan:
         derived: Sequence[Derived] = (),
         skips: Sequence[Skip] = (),
         max_rows: int | None = None,
+        whole_records: bool = False,
     ) -> None:
         self.binder = binder
         self.readers = readers
@@ -142,6 +145,7 @@ class ReadingPlan:
         self.derived = derived
         self.skips = skips
         self.max_rows = max_rows
+        self.whole_records = whole_records
         self.cells = [(reader.name, reader.slot, reader.parse) for reader in readers if reader.slot is not None]
         self.constants = {reader.name: reader.parse(reader.constant) for reader in readers if reader.slot is None}
         self.required = [*(reader.name for reader in readers if reader.required), *required]
@@ -173,6 +177,7 @@ class Reading:
 
     def __init__(self, plan: ReadingPlan, source: Source) -> None:
         self._plan = plan
+        self._spreads = not plan.whole_records
         self._fixed = plan.constants | {each.name: each.value(source) for each in plan.sources}
         self._above: dict[str, Any] = {}
         self._above_unknown = False
@@ -223,9 +228,9 @@ class Reading:
             found = self._keyed(row)
             if isinstance(found, list):
                 yield from found
-                harmed = True
+                harmed = self._spreads
                 if group is not None:
-                    group.harmed = True
+                    group.harmed = group.harmed or self._spreads
                 continue
             key, framed, parsed = found
             if group is None or group.key != key:
@@ -250,7 +255,7 @@ class Reading:
             found = self._keyed(row)
             if isinstance(found, list):
                 yield from found
-                harmed = True
+                harmed = self._spreads
                 continue
             key, framed, parsed = found
             held += 1

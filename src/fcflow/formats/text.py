@@ -18,9 +18,19 @@ from fcflow.formats.codec import Unwritable
 from fcflow.formats.letters import nearest_letters
 from fcflow.model import Problem
 
-__all__ = ["DETECT", "MAX_LINE", "Lines", "TextOptions", "decoded_whole", "normal_encoding", "problem_of_odd_text"]
+__all__ = [
+    "DETECT",
+    "LINE_ENDS",
+    "MAX_LINE",
+    "Lines",
+    "TextOptions",
+    "decoded_whole",
+    "normal_encoding",
+    "problem_of_odd_text",
+]
 
 DETECT = "detect"
+LINE_ENDS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
 _SAMPLE = 65_536
 
 MAX_LINE = 1_048_576
