@@ -16,20 +16,8 @@ from attrs import evolve
 
 from fcflow.errors import AllocationError, MissingExtraError
 from fcflow.model import Decision, Effect, View
-from fcflow.rules.columns import (
-    Array,
-    Coded,
-    Columns,
-    Members,
-    Ranges,
-    Text,
-    complement,
-    joined,
-    local,
-    micros,
-    prepare_table,
-    scaled,
-)
+from fcflow.rules.codes import Array, Coded, Members, Ranges, Text, complement, joined, scaled
+from fcflow.rules.columns import Columns, local, micros, prepare_table
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import FIELDS, Facts, FieldType
 from fcflow.rules.operators import checker

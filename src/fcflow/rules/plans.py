@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from fcflow.errors import MissingExtraError
 from fcflow.model import View
-from fcflow.rules.columns import ENDLESS, Array, Coded, Columns, Members, Numbers, Ranges, Text, spread_out
+from fcflow.rules.codes import ENDLESS, Array, Coded, Members, Numbers, Ranges, Text, bits_of, spread_out
+from fcflow.rules.columns import Columns
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import FIELDS, Facts
 from fcflow.rules.tree import Node, Stock
@@ -161,10 +162,15 @@ class HasMember(Plan):
 
     def __init__(self, frame: Frame, column: Members, ranges: Ranges) -> None:
         super().__init__(frame, min(frame.count, column.text.size(ranges)))
-        self.column, self.ranges = column, ranges
+        self.column, self.ranges, self.bits = column, ranges, np.uint64(bits_of(ranges))
 
     def mask(self, rows: Array) -> Array:
-        return self.frame.which(rows, self._posting())
+        mask = (self.column.signature.take(rows) & self.bits) != 0
+        if self.column.is_exact:
+            return cast(Array, mask)
+        places = np.flatnonzero(mask)
+        mask[places] = self.frame.which(rows.take(places), self._posting())
+        return cast(Array, mask)
 
     def rows(self, left: Array | None = None) -> Array:
         return self.frame.distinct(_still(self._posting(), left))
