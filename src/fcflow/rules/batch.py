@@ -51,7 +51,10 @@ def decide_table(
     for position, rule in enumerate(rules):
         if not open_rows:
             break
-        rows = planner.plan(rule.when, False, rule.if_unknown).rows(left) if rule.enabled else np.arange(0)
+        if not rule.enabled:
+            continue
+        plan = planner.plan(rule.when, False, rule.if_unknown)
+        rows = planner.frame.distinct(plan.rows(left)) if plan.repeats else plan.rows(left)
         if rule.decision is None:
             extras.add(position, rows)
         else:
@@ -69,6 +72,11 @@ class _Extras:
     def __init__(self, count: int) -> None:
         self.chain_of = np.zeros(count, dtype=np.int64)
         self._chains: list[Chain] = [None]
+
+    @property
+    def count(self) -> int:
+        """How many chains there are, the empty one included."""
+        return len(self._chains)
 
     def add(self, position: int, rows: Array) -> None:
         """Note that the rule at *position* matched *rows*."""
@@ -105,7 +113,7 @@ class Decisions(Sequence[Decision]):
         self.rule_index = rule_index
         self._rules, self._otherwise, self._table = rules, otherwise, table
         keys = extras.chain_of * (len(rules) + 1) + rule_index + 1
-        distinct, self._kinds = np.unique(keys, return_inverse=True)
+        distinct, self._kinds = _kinds_of(keys, extras.count * (len(rules) + 1))
         parts = [divmod(key, len(rules) + 1) for key in distinct.tolist()]
         self._made = [self._decision(extras.rules(chain), position - 1) for chain, position in parts]
 
@@ -147,6 +155,15 @@ class Decisions(Sequence[Decision]):
         index = pa.chunked_array([pa.array(self.rule_index)])
         ids = self._table.array("order_id")
         return taken.add_column(0, "order_id", ids).add_column(1, "rule_index", index)
+
+
+def _kinds_of(keys: Array, limit: int) -> tuple[Array, Array]:
+    """The distinct ones of *keys*, all below *limit*, and which of them each is."""
+    if limit > len(keys) + 65_536:
+        distinct, kinds = np.unique(keys, return_inverse=True)
+        return distinct, kinds
+    used = np.bincount(keys, minlength=limit) > 0
+    return np.flatnonzero(used), (np.cumsum(used) - 1).take(keys)
 
 
 def _schema() -> Any:

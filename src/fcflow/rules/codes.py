@@ -153,6 +153,17 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return made
 
 
+def runs(codes: Sequence[int]) -> Ranges:
+    """The ranges of these codes, sorted, those that touch made one."""
+    made: Ranges = []
+    for code in sorted(codes):
+        if made and code <= made[-1][1]:
+            made[-1] = made[-1][0], code + 1
+        else:
+            made.append((code, code + 1))
+    return made
+
+
 # ------------------------------------------------------------------ text
 
 
@@ -204,11 +215,16 @@ class Text(Coded):
         """The column without case."""
         return Text.mapped(self.codes, [None, *(word.casefold() for word in self.words)])
 
-    def equal(self, word: str) -> tuple[int, int]:
-        """The codes of *word*; an empty range where it stands nowhere."""
-        place = bisect_left(self.words, word)
-        found = place < len(self.words) and self.words[place] == word
-        return place + 1, place + 1 + found
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The code of each word."""
+        return {word: code for code, word in enumerate(self.words, start=1)}
+
+    def equal(self, words: Sequence[str]) -> Ranges:
+        """The codes of those of *words* that stand in the column."""
+        places = self.places
+        codes = [places[word] for word in words if word in places]
+        return [(code, code + 1) for code in codes] if len(codes) < 2 else runs(codes)
 
     def beginning(self, prefix: str) -> tuple[int, int]:
         """The codes of the words that begin with *prefix*."""

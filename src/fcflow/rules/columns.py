@@ -14,7 +14,7 @@ from typing import Any
 
 from fcflow.errors import MissingExtraError
 from fcflow.model import Order
-from fcflow.rules.codes import ENDLESS, Array, Members, Numbers, Text, joined, money_of, whole_of
+from fcflow.rules.codes import ENDLESS, Array, Members, Numbers, Text, money_of, whole_of
 from fcflow.rules.fields import FIELDS, Field, FieldType, outward_code, postcode_area
 from fcflow.rules.table import (
     OrderTable,
@@ -113,6 +113,15 @@ class Columns:
         """The order of each line."""
         return np.repeat(np.arange(self.rows), self.line_counts)
 
+    @cached_property
+    def has_twins(self) -> Array:
+        """Which orders have two lines of the same SKU."""
+        skus = self.field(FIELDS["line.sku"])
+        pairs = np.sort(self.parents * skus.count + skus.codes)
+        found = np.zeros(self.rows, dtype=bool)
+        found[pairs[1:][pairs[1:] == pairs[:-1]] // skus.count] = True
+        return found
+
     # -------------------------------------------------------------- reading
 
     def _array(self, name: str) -> pa.Array:
@@ -178,7 +187,7 @@ class Columns:
         lengths, entries = members_of(self._raw("line.properties" if is_line else "properties"), name)
         owner = name.removesuffix(f".{key}")
         keys = self._once(("keys", owner), lambda: Text.of(as_text(self._member(entries, "key", name), name)))
-        chosen = np.sort(keys.rows(joined([keys.equal(key)])))
+        chosen = np.sort(keys.rows(keys.equal([key])))
         values = Text.of(as_text(self._member(entries, "value", name), name).take(pa.array(chosen)))
         codes = np.zeros(count, dtype=np.uint32)
         codes[np.repeat(np.arange(count), lengths)[chosen]] = values.codes

@@ -160,7 +160,7 @@ class Planner:
             ranges = joined(ranges)
             wanted = complement(ranges, 1, column.count) if negate else ranges
             ranges = joined([(0, 1), *wanted]) if unknown else wanted
-        elif ranges[0][0] >= ranges[0][1]:
+        elif not ranges or ranges[0][0] >= ranges[0][1]:
             return self._always(False, of_lines)
         return self._codes(column, ranges, of_lines)
 
@@ -220,13 +220,12 @@ class Planner:
 
     def _words(self, test: Test, column: Text, negate: bool, unknown: bool, of_lines: bool) -> Plan:
         if test.op in _BY_FOLD:
-            make = column.beginning if test.op == "starts_with" else column.equal
             wanted = test.value if isinstance(test.value, tuple) else (test.value,)
             if test.ignore_case:
                 column = self.columns.derived(test.field, "folded", of_lines, lambda: column.folded)
-                make = column.beginning if test.op == "starts_with" else column.equal
                 wanted = tuple(each.casefold() for each in wanted)
-            ranges = [make(each) for each in wanted]
+            is_stem = test.op == "starts_with"
+            ranges = [column.beginning(each) for each in wanted] if is_stem else column.equal(wanted)
             return self._ranged(column, ranges, (test.op in _OPPOSITE) is not negate, unknown, of_lines)
         check = checker(test.field.type, test.op, test.value, ignore_case=test.ignore_case)
 
@@ -245,9 +244,8 @@ class Planner:
         if test.ignore_case:
             column = self.columns.derived(test.field, "folded", of_lines, lambda: column.folded)
             wanted = tuple(each.casefold() for each in wanted)
-        ranges = [column.text.equal(each) for each in wanted]
-        groups = [[each] for each in ranges] if test.op == "contains_all" else [ranges]
-        plans = [self._member(column, joined(group), negate, of_lines) for group in groups]
+        groups = [[each] for each in wanted] if test.op == "contains_all" else [wanted]
+        plans = [self._member(column, column.text.equal(group), negate, of_lines) for group in groups]
         return self._join(not negate, plans, of_lines)
 
     def _member(self, column: Members, ranges: Ranges, negate: bool, of_lines: bool) -> Plan:
@@ -266,10 +264,13 @@ class Planner:
         key = currency, unknown, of_lines
         if key not in self._currencies:
             text = self.columns.field(FIELDS["currency"], of_lines=of_lines)
-            ranges = joined([text.equal(currency)])
+            ranges = text.equal([currency])
             wanted = complement(ranges, 0, text.count) if unknown else ranges
             self._currencies[key] = self._codes(text, wanted, of_lines)
-        return self._join(not unknown, [plan, self._currencies[key]], of_lines)
+        wanted = self._currencies[key]
+        if type(wanted) is Everything and not unknown:
+            return plan
+        return self._join(not unknown, [plan, wanted], of_lines)
 
     def _instant(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
         if test.op in ("weekday_in", "time_between"):
