@@ -558,7 +558,8 @@ def working_day(calendar: WorkingCalendar, now: datetime) -> date | None:
     The working day that orders allocated at *now* belong to.
 
     Today while the location works and the cut-off is not past, else its next working day; ``None`` where it works on no
-    day of the year to come. The cut-off itself is still in time.
+    day of the year to come. The cut-off itself is still in time; on the day the clocks change it is passed once: at the
+    first of two such times, and by the old clock where the new one skips it.
 
     Example:
         >>> from datetime import UTC, time
@@ -567,7 +568,7 @@ def working_day(calendar: WorkingCalendar, now: datetime) -> date | None:
         datetime.date(2026, 3, 9)
     """
     local = now.astimezone(_zone(calendar.zone))
-    late = calendar.cut_off is not None and local.time() > calendar.cut_off
+    late = calendar.cut_off is not None and now > _ends(calendar, local.date())
     days = (local.date() + timedelta(days=ahead) for ahead in range(1 if late else 0, 367))
     return next((day for day in days if _works(calendar, day)), None)
 
@@ -585,13 +586,15 @@ def day_began(calendar: WorkingCalendar, now: datetime) -> datetime:
         >>> day_began(weekdays, datetime(2026, 3, 8, 9, tzinfo=UTC)).isoformat()
         '2026-03-06T14:00:00+00:00'
     """
-    zone = _zone(calendar.zone)
-    today = now.astimezone(zone).date()
+    today = now.astimezone(_zone(calendar.zone)).date()
     belongs_to = working_day(calendar, now) or today
     earlier = (belongs_to - timedelta(days=back) for back in range(1, 367))
-    before = next((day for day in earlier if _works(calendar, day)), today - timedelta(days=367))
-    ends = datetime.combine(before, calendar.cut_off or time.max, tzinfo=zone)
-    return ends.astimezone(UTC)
+    return _ends(calendar, next((day for day in earlier if _works(calendar, day)), today - timedelta(days=367)))
+
+
+def _ends(calendar: WorkingCalendar, day: date) -> datetime:
+    """The last instant that belongs to *day*, in UTC."""
+    return datetime.combine(day, calendar.cut_off or time.max, tzinfo=_zone(calendar.zone)).astimezone(UTC)
 
 
 def available_now(location: Location, now: datetime) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from fractions import Fraction
 from statistics import median
 
-from attrs import frozen
+from attrs import field as attrs_field
+from attrs import frozen, validators
 
-__all__ = ["Behaviour", "Handled", "behaviour"]
+__all__ = ["Behaviour", "Handled", "Lately", "behaviour"]
 
 
 @frozen(kw_only=True)
@@ -83,6 +85,41 @@ class Behaviour:
     def late_rate(self) -> float | None:
         """Share of the due ones that were late; ``None`` where none was due."""
         return self.late / self.due if self.due else None
+
+    def measures(self, least_orders: int) -> dict[str, Fraction]:
+        """
+        What rules may ask for, exactly; a measure of fewer than *least_orders* is left out.
+
+        Example:
+            >>> leeds = Behaviour(
+            ...     location="leeds", orders=40, shipped=30, rejected=4, erred=0, due=10, late=1, median_hours=6.5)
+            >>> leeds.measures(least_orders=20)
+            {'reject_rate': Fraction(1, 10), 'error_rate': Fraction(0, 1), 'median_hours': Fraction(13, 2)}
+        """
+        counted: dict[str, tuple[int, float, int]] = {
+            "reject_rate": (self.orders, self.rejected, self.orders),
+            "error_rate": (self.orders, self.erred, self.orders),
+            "late_rate": (self.due, self.late, self.due),
+            "median_hours": (self.shipped, self.median_hours or 0, 1),
+        }
+        return {
+            name: Fraction(value) / of for name, (size, value, of) in counted.items() if size >= max(1, least_orders)
+        }
+
+
+@frozen(kw_only=True)
+class Lately:
+    """
+    What counts when a rule asks how a location behaves.
+
+    Args:
+        days: How far back.
+
+        least_orders: With fewer of them a measure is unknown.
+    """
+
+    days: int = attrs_field(default=30, validator=validators.ge(1))
+    least_orders: int = attrs_field(default=20, validator=validators.ge(1))
 
 
 def behaviour(handled: Iterable[Handled], *, now: datetime) -> dict[str, Behaviour]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fcflow.allocation import StrategyType
     from fcflow.audit import AuditEvent
     from fcflow.formats import CodecType
-    from fcflow.rules import OperatorType
+    from fcflow.rules import EffectType, OperatorType, RuleField
     from fcflow.transports import TransportType
 
 __all__ = ["hookimpl", "hookspec"]
@@ -44,6 +44,16 @@ def fcflow_strategies() -> Iterable[StrategyType]:  # type: ignore[empty-body]  
 @hookspec
 def fcflow_operators() -> Iterable[OperatorType]:  # type: ignore[empty-body]  # a specification
     """Offer rule operators; their names carry a namespace, ``acme:within_km``."""
+
+
+@hookspec
+def fcflow_fields() -> Iterable[RuleField]:  # type: ignore[empty-body]  # a specification
+    """Offer fields that rules may ask for; their names carry a namespace, ``acme:margin``."""
+
+
+@hookspec
+def fcflow_effects() -> Iterable[EffectType]:  # type: ignore[empty-body]  # a specification
+    """Offer effects that rules may name; their names carry a namespace, ``acme:gift_wrap``."""
 
 
 @hookspec(firstresult=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Protocol
 
 from attrs import Attribute, asdict, field, frozen, has, validators
@@ -34,6 +35,7 @@ __all__ = [
     "FulfilmentState",
     "Location",
     "LocationKind",
+    "MeasuredView",
     "Order",
     "OrderLine",
     "OrderState",
@@ -538,6 +540,19 @@ class View(Protocol):
 
     def excluded(self, order_id: str) -> frozenset[str]:
         """Locations this order must not go to: they cancelled it, or a person said so."""
+        ...
+
+
+class MeasuredView(View, Protocol):
+    """A view that also knows how locations behaved; of another view every measure is unknown."""
+
+    def measured(self, location: str, measure: str) -> Fraction | None:
+        """
+        One measure of how *location* behaved lately; ``None`` where too little is known of it.
+
+        Args:
+            measure: ``reject_rate``, ``error_rate``, ``late_rate`` (shares from 0 to 1) or ``median_hours``.
+        """
         ...
 
 

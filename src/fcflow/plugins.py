@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from fcflow.audit import AuditEvent
     from fcflow.formats import CodecType
     from fcflow.model import Partner
-    from fcflow.rules import OperatorType
+    from fcflow.rules import EffectType, OperatorType, RuleField
+    from fcflow.rules.extensions import RuleKinds
 
 __all__ = ["Plugins", "collect_plugins", "endpoint_of", "load_plugins", "open_transport", "plugin_manager"]
 
@@ -160,15 +161,22 @@ class Plugins:
 
         strategies: By name, the built-in ones among them.
 
-        operators, codecs: By name; those of plugins only, the built-in ones are part of the languages.
+        operators, fields, effects, codecs: By name; those of plugins only, the built-in ones are part of the languages.
     """
 
     manager: pluggy.PluginManager = field(repr=False, eq=False)
     transports: Mapping[str, TransportType] = field(converter=immutabledict)
     strategies: Mapping[str, StrategyType] = field(converter=immutabledict)
     operators: Mapping[str, OperatorType] = field(converter=immutabledict)
+    fields: Mapping[str, RuleField] = field(converter=immutabledict)
+    effects: Mapping[str, EffectType] = field(converter=immutabledict)
     codecs: Mapping[str, CodecType] = field(converter=immutabledict)
     observers: Mapping[str, Callable[..., Any]] = field(converter=immutabledict, repr=False)
+
+    @property
+    def rule_kinds(self) -> RuleKinds:
+        """What they add to the rule language, as `fcflow.rules.load_rules` takes it."""
+        return {"operators": self.operators, "fields": self.fields, "effects": self.effects}
 
     def transport(self, scheme: str) -> TransportType | None:
         """The transport that serves *scheme*, or ``None``."""
@@ -230,15 +238,20 @@ def collect_plugins(manager: pluggy.PluginManager) -> Plugins:
     transports = _collected(manager, "fcflow_transports", "scheme", lambda kind: kind.schemes)
     strategies = _collected(manager, "fcflow_strategies", "strategy", lambda kind: (kind.name,))
     operators = _collected(manager, "fcflow_operators", "operator", lambda kind: (kind.name,))
+    fields = _collected(manager, "fcflow_fields", "field", lambda kind: (kind.name,))
+    effects = _collected(manager, "fcflow_effects", "effect", lambda kind: (kind.name,))
     codecs = _collected(manager, "fcflow_codecs", "codec", lambda kind: (kind.name,))
-    for name in operators:
-        if ":" not in name:
-            raise PluginError(f"operator {name!r}: expected a namespace, as in 'acme:{name}'")
+    for what, names in (("operator", operators), ("field", fields), ("effect", effects)):
+        for name in names:
+            if ":" not in name:
+                raise PluginError(f"{what} {name!r}: expected a namespace, as in 'acme:{name}'")
     return Plugins(
         manager=manager,
         transports=transports,
         strategies=strategies,
         operators=operators,
+        fields=fields,
+        effects=effects,
         codecs=codecs,
         observers=_callers(manager, "fcflow_audit_event"),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = ["Demand", "LocationStock", "Picture", "Shipped", "StockSummary", "Sto
 
 _EMPTY: Mapping[str, int] = MappingProxyType({})
 _NOBODY: Mapping[str, frozenset[str]] = MappingProxyType({})
+_UNMEASURED: Mapping[tuple[str, str], Fraction] = MappingProxyType({})
 _NOT_SENT = (
     FulfilmentState.READY,
     FulfilmentState.SENDING,
@@ -184,6 +186,8 @@ class StockView:
 
         excluded: Order id to locations it must not go to.
 
+        measures: Location and measure to how the location behaved lately; what is missing is unknown.
+
     Example:
         >>> now = datetime(2026, 3, 2, 12, tzinfo=UTC)
         >>> picture = Picture(location="leeds", sku="MUG", on_hand=5, as_of=now, received_at=now)
@@ -202,8 +206,10 @@ class StockView:
         now: datetime,
         orders_today: Mapping[str, int] = _EMPTY,
         excluded: Mapping[str, frozenset[str]] = _NOBODY,
+        measures: Mapping[tuple[str, str], Fraction] = _UNMEASURED,
     ) -> None:
         self.now = now
+        self._measures = measures
         self._locations = MappingProxyType(dict(locations))
         self._pictures = _latest(pictures)
         self._orders_today = Counter(orders_today)
@@ -222,6 +228,10 @@ class StockView:
     def locations(self) -> Mapping[str, Location]:
         """By code; the order is the seller's own preference."""
         return self._locations
+
+    def measured(self, location: str, measure: str) -> Fraction | None:
+        """How *location* behaved lately; ``None`` where too little is known of it."""
+        return self._measures.get((location, measure))
 
     def allocatable(self, location: str, sku: str) -> int | None:
         """
@@ -469,12 +479,16 @@ class _Merge:
         self.current = _latest(current)
         self.rows: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self.mentioned: set[tuple[str, str]] = set()
+        self.blank: set[str] = set()
         self.unplaced = 0
         self.problems: list[Problem] = []
 
     def add(self, record: Record) -> None:
         level: StockLevel = record.value
         location = self.location_of(level.location)
+        if location is None and level.location is None and level.on_hand is None:
+            self.blank.update({self._our_sku(record) or level.sku, *self.ours.get(level.sku, ())})
+            return
         if location is None:
             self.unplaced += 1
             self._report(record, "location", level.location, "a location of this partner")
@@ -506,7 +520,8 @@ class _Merge:
             self.problems.append(Problem(message=said))
             return []
         spoken_of = {location for location, _ in self.rows}
-        gone = [key for key in self.current if key[0] in spoken_of and key not in self.mentioned]
+        kept = self.mentioned
+        gone = [key for key in self.current if key[0] in spoken_of and key not in kept and key[1] not in self.blank]
         return [self._made(key, 0, 0, None, self.received_at) for key in gone]
 
     def _our_sku(self, record: Record) -> str | None:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
-from fcflow.behaviour import Behaviour, behaviour
+from fcflow.behaviour import Behaviour, Lately, behaviour
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
@@ -98,6 +98,8 @@ class Synchronizer(RuleSetCalls):
         priority: Which order is served first where there is not enough for all; ``None`` goes by the number in the
             order's property ``priority``, then by the instant of dispatch, then by age.
 
+        lately: What counts when a rule asks how a location behaves; ``None`` is the last 30 days, 20 orders at least.
+
         plugins: A plugin manager, or what was collected from one; ``None`` loads what is installed.
 
         clock: Gives the instant; aware.
@@ -140,6 +142,7 @@ class Synchronizer(RuleSetCalls):
         layouts: Mapping[str, Layout] | Callable[[Feed], Layout] | None = None,
         ready: Condition | None = None,
         priority: Priority | None = None,
+        lately: Lately | None = None,
         plugins: pluggy.PluginManager | Plugins | None = None,
         clock: Callable[[], datetime] = _now,
         progress: Callable[[Progress], None] | None = None,
@@ -155,6 +158,7 @@ class Synchronizer(RuleSetCalls):
             rules=rules,
             ready=ready or compile_condition(PAID),
             priority=priority or Priority(),
+            lately=lately or Lately(),
             locations={location.code: location for location in locations},
             partners={partner.code: partner for partner in partners},
             layout_of=_layouts(layouts, folder),
@@ -204,6 +208,7 @@ class Synchronizer(RuleSetCalls):
                 layouts=config.layout,
                 ready=config.ready_condition(),
                 priority=config.priority,
+                lately=config.lately,
                 plugins=config.plugins,
                 clock=clock,
                 progress=progress,

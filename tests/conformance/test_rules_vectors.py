@@ -34,7 +34,7 @@ def _world(vector):
     faults = Faults()
     now = example_now(vector.get("now"), faults, ())
     order = example_order(vector["order"], faults, ())
-    view = example_view(vector.get("view"), now, faults, ())
+    view = example_view(vector, now, faults, ())
     assert not faults.sorted(None)
     return order, view, now
 

@@ -1,9 +1,11 @@
 """Whatever a partner leaves for us: the good part is applied, the bad part reported and kept, the others go on."""
 
 import pytest
+from attrs import evolve
 
 from fcflow.errors import TransportLoginError, TransportUntrustedError
-from fcflow.testing.partners import World, order
+from fcflow.formats import load_layout
+from fcflow.testing.partners import LAYOUTS, World, order
 
 HEADER = b"id;status;tracking;service;error;sku;shipped;cancelled\r\n"
 
@@ -213,11 +215,6 @@ def test_an_order_that_does_not_fit_its_layout_does_not_keep_the_others_from_lea
     """
     What cannot be written is marked with the reason; the rest of the file leaves.
     """
-    from attrs import evolve
-
-    from fcflow.formats import load_layout
-    from fcflow.testing.partners import LAYOUTS
-
     document = {
         "fcflow": "layout/1",
         "name": "simulated-orders",
@@ -253,3 +250,46 @@ def test_a_file_of_thousands_of_bad_rows_is_told_in_short(world):
     assert len(report.problems) == 201
     assert report.problems[-1] == "flood.csv: and 2800 more; the file is kept"
     assert world.sync.received()[0].problems == 3000
+
+
+def speaks_stock(world, **field):
+    """The partner's stock files are read with this field for their time."""
+    fields = [{"at": "sku", "field": "sku"}, {"at": "quantity", "field": "on_hand"}, {"field": "as_of", **field}]
+    codec = {"type": "delimited", "delimiter": ";"}
+    layout = load_layout({"fcflow": "layout/1", "kind": "stock", "codec": codec, "fields": fields})
+    layouts = {**LAYOUTS, "simulated-stock": layout}
+    world.sync._context = evolve(world.sync._context, layout_of=lambda feed: layouts[feed.layout])
+
+
+@pytest.mark.parametrize(
+    ("field", "as_of"),
+    [
+        ({"from": "file_name", "pattern": "%Y%m%d-%H%M"}, "2026-03-02T08:30:00+00:00"),
+        ({"from": "modified_at"}, "2026-03-02T09:00:00+00:00"),
+    ],
+)
+def test_a_stock_picture_has_the_time_of_its_file(field, as_of):
+    """
+    The name of the file, or the time that the partner's server gives it, says how old the picture is.
+    """
+    with World("leeds", tracked=True) as world:
+        speaks_stock(world, **field)
+        world.partners["leeds"].stock({"MUG": 5}, name="stock-20260302-0830.csv")
+        world.run()
+
+        [row] = world.sync.stock(sku="MUG")[0].locations
+
+    assert (row.level, row.as_of.isoformat()) == (5, as_of)
+
+
+def test_a_stock_file_whose_name_tells_no_time_is_refused():
+    """
+    Nothing of it counts, and the report says what was looked for.
+    """
+    with World("leeds", tracked=True) as world:
+        speaks_stock(world, **{"from": "file_name", "pattern": "%Y%m%d-%H%M"})
+        world.partners["leeds"].stock({"MUG": 5}, name="stock.csv")
+        report = world.run().partners["leeds"]
+
+        assert world.sync.stock() == []
+    assert "file name (as_of): expected a date and time like %Y%m%d-%H%M, got 'stock.csv'" in " ".join(report.problems)

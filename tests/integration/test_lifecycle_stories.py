@@ -617,10 +617,10 @@ class _Strict:
     def __getattr__(self, name):
         return getattr(self._layout, name)
 
-    def encode(self, values):
+    def encode(self, values, **batch):
         if any(value.fulfilment_id == self._bad for value in values):
             raise EncodeError("order A1: too long")
-        return self._layout.encode(values)
+        return self._layout.encode(values, **batch)
 
 
 # ------------------------------------------------------------------ plans

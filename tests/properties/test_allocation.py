@@ -1,11 +1,11 @@
 """Laws of allocation."""
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import combinations
 
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fcflow.allocation import STRATEGIES, StrategyType, day_began, place, route, working_day
@@ -223,8 +223,14 @@ calendars = st.builds(
 )
 
 
+SUNDAYS = WorkingCalendar(zone="Europe/London", days=(7,), cut_off=time(1))
+AUTUMN = WorkingCalendar(zone="Europe/London", days=(7,), cut_off=time(1, 30))
+
+
 @settings(max_examples=200)
-@given(calendars, st.datetimes(datetime(2026, 3, 20), datetime(2026, 4, 10)), st.floats(0, 1))
+@example(SUNDAYS, datetime(2026, 4, 1), 0.0)  # the cut-off falls into the hour that the clocks skipped
+@example(AUTUMN, datetime(2026, 10, 25, 1, 15), 0.5)  # a second quarter past one, after the first half past one
+@given(calendars, st.datetimes(datetime(2026, 3, 20), datetime(2026, 11, 10)), st.floats(0, 1))
 def test_the_beginning_of_a_working_day_is_where_orders_begin_to_belong_to_it(calendar, wall, share):
     """
     Everything after `day_began` and up to now belongs to the same working day, and what came before it does not.

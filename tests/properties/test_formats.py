@@ -11,8 +11,9 @@ from attrs import evolve
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from fcflow.errors import EncodeError, FormatError
+from fcflow.errors import EncodeError, FormatError, LayoutError
 from fcflow.formats import Layout, builtin_layouts, load_layout
+from fcflow.formats.fields import find_field
 from fcflow.model import Problem, Record, StatusLine, StatusUpdate
 from fcflow.testing.strategies import orders, shipping_orders, status_updates, stock_levels
 
@@ -28,7 +29,12 @@ CODECS: dict[str, dict[str, Any]] = {
     "tab-escaped": {"type": "delimited", "delimiter": "\t", "quote": None, "escape": "\\", "line_end": "cr"},
     "utf-16": {"type": "delimited", "encoding": "utf-16"},
     "bom-trailer": {"type": "delimited", "bom": True, "comment": "#", "trailer": {"equals": "EOF", "count_at": 2}},
+    "long-delimiter": {"type": "delimited", "delimiter": "~|~", "final_line_end": False, "header_match": "loose"},
+    "xlsx": {"type": "xlsx", "sheet": "Data"},
     "json": {"type": "json_lines"},
+    "json-document": {"type": "json", "records": "data.rows", "indent": 2},
+    "xml": {"type": "xml", "record": "/Rows/Row", "namespaces": {"": "urn:example"}},
+    "latin-xml": {"type": "xml", "record": "/a/b/c", "encoding": "latin-1", "indent": False},
     "latin-json": {"type": "json_lines", "encoding": "latin-1", "if_unencodable": "replace"},
 }
 
@@ -69,8 +75,11 @@ LINES = [
 
 def document(kind: str, codec: dict[str, Any], fields: list[str], **more: Any) -> dict[str, Any]:
     placed = [{"at": name, "field": name} for name in fields]
-    if codec["type"] == "json_lines":
+    if codec["type"] in ("json_lines", "json"):
         placed = [{**each, "at": each["at"].replace("line.", "lines[].", 1)} for each in placed]
+    if codec["type"] == "xml":
+        placed = [{**each, "at": each["at"].replace("line.", "Lines/Line[]/", 1)} for each in placed]
+        placed[0]["at"] = "@" + placed[0]["at"]
     return {"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": placed, **more}
 
 
@@ -117,13 +126,122 @@ FIXED = [
     ),
 ]
 
+MEANT: dict[str, list[dict[str, Any]]] = {
+    "numbers": [
+        {"at": "sku", "field": "sku", "case": "upper", "zero_pad": 6},
+        {"at": "place", "field": "location", "prefix": "W-", "suffix": "#"},
+        {"at": "qty", "field": "on_hand", "negative": "after", "zero_pad": 7},
+        {"at": "held", "field": "reserved", "implied_decimals": 2, "negative": "brackets"},
+        {"at": "due", "field": "inbound", "map": {"none": "0", "many": "99"}, "ignore_case": True, "unmapped": "empty"},
+        {"at": ["day", "time"], "field": "as_of", "pattern": ["%d.%m.%y %H:%M:%S", "%d.%m.%y"], "pivot": 60,
+         "zone": "Europe/Berlin"},
+    ],
+    "counters": [
+        {"at": "sku", "field": "sku", "strip_zeros": True},
+        {"at": "place", "field": "location", "carry_forward": True},
+        {"at": "free", "field": "available", "thousands": ",", "negative": "brackets"},
+        {"at": "held", "field": "reserved"},
+        {"at": "broken", "field": "frozen"},
+        {"at": "as_of", "field": "as_of", "pattern": "epoch_ms"},
+        {"at": "payload", "field": "batch.number", "zero_pad": 6},
+        {"at": "row", "field": "batch.row"},
+    ],
+    "packs": [
+        {"at": "sku", "field": "sku", "strip_prefix": ["00", "'"], "strip_suffix": "+"},
+        {"at": "cases", "field": "on_hand", "pack": 6, "default": "0"},
+        {"at": "as_of", "field": "as_of", "pattern": "epoch", "optional": True},
+    ],
+    "columns": [
+        {"at": "sku", "field": "sku"},
+        {"at": "leeds", "field": "on_hand", "location": "leeds"},
+        {"at": "leeds free", "field": "available", "location": "leeds"},
+        {"at": "york", "field": "available", "location": "york"},
+    ],
+}  # fmt: skip
+
+MEANT_STATUS: list[dict[str, Any]] = [
+    {"at": "ref", "field": "reference"},
+    {"at": "tracking", "field": "tracking_numbers", "join": "|", "case": "upper"},
+    {"at": ["carrier", "service"], "join_fields": ["carrier", "service"]},
+    {"at": "left", "join_fields": ["shipped_at", "delivered_at"], "with": "/", "if_absent": "keep",
+     "pattern": "%Y-%m-%d %H.%M.%S"},
+    {"at": "item", "field": "line.line_id"},
+    {"at": "sku", "field": "line.sku"},
+    {"at": "ordered", "field": "line.ordered"},
+    {"at": "shipped", "field": "line.shipped"},
+    {"at": "aside", "field": "aside.weight", "type": "weight"},
+]  # fmt: skip
+DERIVED: list[dict[str, Any]] = [
+    {"field": "line.short", "difference": ["line.ordered", "line.shipped"]},
+    {"field": "status", "else": "accepted", "cases": [
+        {"when": {"field": "total.ordered", "op": "le", "than": "total.shipped"}, "then": "shipped"},
+        {"when": {"any": [{"field": "total.shipped", "op": "gt", "value": 0},
+                          {"field": "tracking_numbers", "op": "exists"}]}, "then": "part_shipped"}]},
+]  # fmt: skip
+
+MEANT_ORDER: list[dict[str, Any]] = [
+    {"at": "id", "field": "fulfilment_id"},
+    {"at": ["first", "last"], "field": "ship_to.name", "split_at": "last"},
+    {"at": "city", "join_fields": ["ship_to.postcode", "ship_to.town"], "with": ", ", "split_at": "first"},
+    {"at": "bill", "join_fields": ["bill_to.name", "bill_to.company", "bill_to.town"], "with": "^",
+     "if_absent": "keep"},
+    {"at": ["a1", "a2", "a3"], "join_fields": ["ship_to.address1", "ship_to.address2", "ship_to.address3"],
+     "max_length": 16, "with": ", "},
+    {"at": ["n1", "n2"], "field": "notes", "wrap": True, "max_length": 24, "if_too_long": "truncate"},
+    {"at": "country", "field": "ship_to.country", "country": "de"},
+    {"at": "land", "field": "bill_to.country", "country": "numeric"},
+    {"at": "phone", "join_fields": ["ship_to.phone", "ship_to.email"]},
+    {"at": "total", "field": "total", "unit": {"factor": "0.001"}},
+    {"at": "postage", "field": "postage", "implied_decimals": 2, "zero_pad": 9},
+    {"at": "gift", "field": "properties.gift", "map": "y_n"},
+    {"at": "zone", "cases": [
+        {"when": {"field": "ship_to.country", "op": "eq", "value": "GB"}, "then": "domestic"},
+        {"when": {"field": "total", "op": "gt", "value": "50", "currency": "GBP"}, "then": "dear"}], "else": "abroad"},
+    {"at": "file", "field": "batch.number"},
+    {"at": "row", "field": "batch.row"},
+    {"at": "item", "field": "line.line_id"},
+    {"at": "sku", "field": "line.partner_sku", "strip_zeros": True},
+    {"at": "qty", "field": "line.quantity", "map": {"one": "1", "pair": "2"}},
+    {"at": "weight", "field": "line.weight_g", "unit": {"factor": "100"}, "places": 1},
+]  # fmt: skip
+
+
+def meant() -> list[Layout]:
+    """Layouts that use every option of a field."""
+    codec = {"type": "delimited"}
+    made = [{"kind": "stock", "fields": fields} for fields in MEANT.values()]
+    made += [
+        {"kind": "status", "group": "reference", "rows": rows, "fields": MEANT_STATUS, "derive": DERIVED}
+        for rows in ("neighbours", "anywhere")
+    ]
+    made += [{"kind": "status", "fields": MEANT_STATUS[:4], "derive": DERIVED[1:]}]
+    made += [{"kind": "orders", "rows": rows, "fields": MEANT_ORDER} for rows in ("neighbours", "anywhere")]
+    return [load_layout({"fcflow": "layout/1", "codec": codec, **each}) for each in made]
+
+
+NUMBERED = [
+    {"at": name.replace("line.", "item_{n}_", 1), "field": name}
+    for name in ("fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price")
+]
+REPEAT = {"most": 40}
+TABLES = [
+    load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": kind, "repeat": REPEAT}, "fields": NUMBERED})
+    for kind in ("delimited", "xlsx")
+]
+PACKED = [
+    load_layout({**document("stock", {"type": "delimited"}, STOCK), "packed": packed})
+    for packed in ({"type": "gzip"}, {"type": "zip", "member": "stock.csv"})
+]
+
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
-ALL |= {"fixed": FIXED, "form": [form()]} | {name: [load_layout(name)] for name in builtin_layouts()}
+ALL |= {"numbered": TABLES, "packed": PACKED}
+ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
 
 def values_of(layout: Layout) -> st.SearchStrategy[Any]:
     if layout.kind == "stock":
-        return stock_levels()
+        placed = st.sampled_from((None, "leeds", "york"))
+        return stock_levels() | st.builds(lambda level, place: evolve(level, location=place), stock_levels(), placed)
     if layout.kind == "status":
         return status_updates() | status_updates().map(packed)
     return orders() if layout.document.get("value") == "order" else shipping_orders()
@@ -256,3 +374,126 @@ def test_an_order_is_read_whole_or_not_at_all(found, data):
     assert all(record.value in whole for record in records)
     assert whole[broken] not in [record.value for record in records]
     assert len(problems) >= 2
+
+
+OPTIONS: dict[str, st.SearchStrategy[Any]] = {
+    "pattern": st.sampled_from(
+        ("%d.%m.%y %H:%M:%S", "epoch", "epoch_ms", ["%Y%m%d %H%M%S", "%Y%m%d"], "%-d/%-m/%Y %X")
+    ),
+    "pivot": st.integers(0, 100),
+    "zone": st.sampled_from(("Europe/London", "America/New_York", "Asia/Kolkata")),
+    "decimal": st.sampled_from((".", ",")),
+    "thousands": st.sampled_from((",", ".", " ", "'")),
+    "negative": st.sampled_from(("before", "after", "brackets")),
+    "implied_decimals": st.integers(1, 4),
+    "places": st.integers(0, 4),
+    "unit": st.sampled_from(("kg", "hg", "oz", "cents", {"factor": "100"}, {"factor": "0.001"}, {"factor": "7"})),
+    "pack": st.integers(2, 12),
+    "zero_pad": st.integers(2, 12),
+    "strip_zeros": st.booleans(),
+    "case": st.sampled_from(("upper", "lower")),
+    "country": st.sampled_from(("alpha_3", "numeric", "en", "pl")),
+    "map": st.sampled_from(("y_n", "status", {"few": "3"}, {"few": "3", "none": None}, {"a": "paid"})),
+    "map_else": st.sampled_from(("1", "paid")),
+    "unmapped": st.sampled_from(("keep", "empty", "refuse")),
+    "ignore_case": st.booleans(),
+    "default": st.sampled_from(("0", "few", "n/a")),
+    "empty": st.just(["n/a", "0"]),
+    "prefix": st.sampled_from(("#", "W-", "=")),
+    "suffix": st.sampled_from(("#", " pcs")),
+    "strip_prefix": st.sampled_from(("'", ["00", "W"])),
+    "strip_suffix": st.sampled_from(("+", [" x", "x"])),
+    "max_length": st.integers(1, 30),
+    "if_too_long": st.sampled_from(("refuse", "truncate")),
+    "required": st.booleans(),
+    "optional": st.booleans(),
+    "carry_forward": st.booleans(),
+    "direction": st.sampled_from(("both", "read", "write")),
+    "with": st.sampled_from((" ", ", ", "/", "-")),
+    "split_at": st.sampled_from(("first", "last")),
+    "if_absent": st.sampled_from(("omit", "keep")),
+    "capture": st.sampled_from(("(.*) (.+)", "([a-zA-Z]*)([^a-zA-Z].*)")),
+    "wrap": st.booleans(),
+    "from": st.sampled_from(("file_name", "modified_at")),
+    "location": st.sampled_from(("leeds", "york")),
+    "join": st.sampled_from(("|", ";")),
+}
+FIXED_KEYS = {"stock": ["sku"], "status": ["reference"], "orders": ["fulfilment_id", "line.sku", "line.quantity"]}
+DRAWN = {
+    "stock": [*STOCK[:1], *STOCK[2:], "available", "frozen", "aside.x", "batch.number", "batch.at"],
+    "status": [*STATUS[1:], *STATUS_LINES, "line.ordered", "aside.x", "batch.row"],
+    "orders": [*HEADER[1:], *LINES[:1], *LINES[4:], "ship_to.address1", "ship_to.address2", "batch.key", "line.number"],
+}
+
+
+OF_TYPE = {
+    "datetime": ("pattern", "pivot", "zone"),
+    "integer": ("decimal", "thousands", "negative", "implied_decimals", "pack", "zero_pad"),
+    "amount": ("decimal", "thousands", "negative", "implied_decimals", "places", "unit", "zero_pad"),
+    "weight": ("decimal", "thousands", "implied_decimals", "places", "unit", "zero_pad"),
+    "text": ("zero_pad", "strip_zeros", "case", "max_length", "if_too_long"),
+    "list": ("join", "zero_pad", "case", "max_length"),
+    "country": ("country",),
+}
+OF_SEVERAL = ("with", "split_at", "if_absent", "capture", "wrap", "max_length")
+OF_ANY = ("map", "map_else", "unmapped", "ignore_case", "default", "empty", "prefix", "suffix", "strip_prefix")
+OF_ANY += ("strip_suffix", "required", "optional", "carry_forward", "direction", "from", "location")
+
+
+@st.composite
+def any_fields(draw: Any, kind: str) -> list[dict[str, Any]]:
+    """Fields with options that may fit them, or may not."""
+    holds = {"stock": "stock_level", "status": "status_update", "orders": "shipping_order"}[kind]
+    made: list[dict[str, Any]] = [{"at": name, "field": name} for name in FIXED_KEYS[kind]]
+    for number in range(draw(st.integers(1, 5))):
+        count = draw(st.sampled_from((1, 1, 1, 2, 3)))
+        names = draw(st.lists(st.sampled_from(DRAWN[kind]), min_size=count, max_size=count, unique=True))
+        places = [f"{number}.{n}" for n in range(draw(st.sampled_from((1, 1, 1, 2, 3))))]
+        spec: dict[str, Any] = {"field": names[0]} if count == 1 else {"join_fields": names}
+        spec["at"] = places[0] if len(places) == 1 else places
+        types = {info.type for name in names if (info := find_field(kind, holds, name))}
+        fitting = [key for type_ in sorted(types) for key in OF_TYPE.get(type_, ())]
+        several = OF_SEVERAL if count > 1 or len(places) > 1 else ()
+        chosen = draw(st.lists(st.sampled_from([*fitting, *several, *OF_ANY]), max_size=6, unique=True))
+        made.append({**spec, **{key: draw(OPTIONS[key]) for key in chosen}})
+    return made
+
+
+def mended(field: dict[str, Any], paths: list[str]) -> dict[str, Any] | None:
+    """A field without the options that faults speak of, or nothing where the whole field is one."""
+    keys = {path.partition("].")[2].partition(".")[0].partition("[")[0] for path in paths}
+    bad = keys & set(OPTIONS) & set(field)
+    return {key: value for key, value in field.items() if key not in bad} if bad else None
+
+
+def loaded(kind: str, codec: dict[str, Any], fields: list[dict[str, Any]], **more: Any) -> Layout:
+    """The layout of those fields and options that go together; what is wrong with the others is told at load."""
+    while True:
+        document = {"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": fields, **more}
+        try:
+            return load_layout(document)
+        except LayoutError as error:
+            paths = [str(fault.path) for fault in error.faults]
+            told = [[path for path in paths if path.startswith(f"$.fields[{i}]")] for i in range(len(fields))]
+            assert any(told), paths
+            kept = [mended(field, about) if about else field for field, about in zip(fields, told, strict=True)]
+            fields = [field for field in kept if field is not None]
+
+
+@pytest.mark.parametrize("kind", FIXED_KEYS)
+@settings(MODERATE, max_examples=60)
+@given(data=st.data())
+def test_any_layout_that_loads_keeps_the_law(kind, data):
+    """
+    Whatever options fields have: a layout says at load what is wrong, or what it writes it reads as it projected.
+    """
+    more = {"guard_formulas": True} if data.draw(st.booleans()) else {}
+    more |= {"group": "reference"} if kind == "status" and data.draw(st.booleans()) else {}
+    layout = loaded(kind, {"type": "delimited"}, data.draw(any_fields(kind)), **more)
+    values = writable(layout, data.draw(st.lists(values_of(layout), min_size=1, max_size=3)))
+    assume(values)
+
+    records, problems = layout.read(layout.encode(values))
+
+    assert problems == []
+    assert [record.value for record in records] == [each for value in values for each in layout.projections(value)]

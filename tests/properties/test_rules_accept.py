@@ -50,6 +50,7 @@ WHOLE: dict[str, Any] = {
                     {"stock": {"at": ["leeds", "york"], "covers": "any"}},
                     {"stock": {"at": "leeds", "covers": "all"}},
                     {"stock_age": {"at": "leeds", "op": "gt", "value": {"hours": 4, "minutes": 30}}},
+                    {"behaviour": {"at": "leeds", "measure": "late_rate", "op": "gt", "value": "0.1"}},
                     {"field": "received_at", "op": "weekday_in", "value": ["sat"], "zone": "Europe/Paris"},
                 ]
             },
@@ -60,7 +61,16 @@ WHOLE: dict[str, Any] = {
                 {"note": "fragile"},
                 {"allocate": {"to": ["leeds"], "strategy": "in_order", "options": {}, "split": "never"}},
             ],
-            "examples": [{"about": "x", "order": {}, "view": {"leeds": {}}, "now": "2026", "matches": "unknown"}],
+            "examples": [
+                {
+                    "about": "x",
+                    "order": {},
+                    "view": {"leeds": {}},
+                    "behaviour": {"leeds": {"late_rate": 1}},
+                    "now": "2026",
+                    "matches": "unknown",
+                }
+            ],
         },
         {"id": "b", "when": False, "then": [{"hold": {"reason": "why"}}]},
     ],

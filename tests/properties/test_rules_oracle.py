@@ -124,7 +124,19 @@ STOCK = st.one_of(
         }
     ),
 )
-CONDITIONS = _composed(st.just(True) | ORDER_TESTS | OVER_LINES | STOCK | st.just({"use": "named"}))
+BEHAVIOUR = st.fixed_dictionaries(
+    {
+        "behaviour": st.fixed_dictionaries(
+            {
+                "at": PLACES,
+                "measure": st.sampled_from(["reject_rate", "median_hours"]),
+                "op": st.sampled_from(["lt", "le", "gt", "ge"]),
+                "value": st.sampled_from([0, "0.1", "0.5", 12]),
+            }
+        )
+    }
+)
+CONDITIONS = _composed(st.just(True) | ORDER_TESTS | OVER_LINES | STOCK | BEHAVIOUR | st.just({"use": "named"}))
 EFFECTS = st.one_of(
     WORDS.map(lambda word: {"tag": word}),
     WORDS.map(lambda word: {"set_service": word}),
@@ -219,8 +231,14 @@ LEVELS = st.one_of(
     st.just((0, None)),
     st.tuples(st.integers(0, 5), INSTANTS),
 )
-VIEWS = st.dictionaries(st.tuples(st.sampled_from(["leeds", "corby"]), SKUS), LEVELS).map(
-    lambda levels: ExampleView(levels, {code: Location(code=code) for code in ("leeds", "corby")})
+MEASURES = st.dictionaries(
+    st.tuples(st.sampled_from(["leeds", "corby"]), st.sampled_from(["reject_rate", "median_hours"])),
+    st.fractions(0, 1, max_denominator=10),
+)
+VIEWS = st.builds(
+    lambda levels, measures: ExampleView(levels, {code: Location(code=code) for code in ("leeds", "corby")}, measures),
+    st.dictionaries(st.tuples(st.sampled_from(["leeds", "corby"]), SKUS), LEVELS),
+    MEASURES,
 )
 
 

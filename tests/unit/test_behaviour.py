@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from attrs import evolve
 
-from fcflow.behaviour import Handled, behaviour
+from fcflow.behaviour import Handled, Lately, behaviour
 from fcflow.testing.partners import World, order
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -66,3 +66,25 @@ def test_the_synchronizer_measures_what_partners_said():
         assert (leeds.orders, leeds.rejected, leeds.erred) == (3, 1, 1)
         assert (leeds.shipped, leeds.median_hours, leeds.late) == (1, 2.0, 2)
         assert world.sync.behaviour(world.clock.now) == {}
+
+
+def test_a_place_that_refuses_too_often_is_passed_over_once_enough_is_known():
+    """
+    Two of four orders refused are too many; before there are four orders, nothing is known and Leeds is served first.
+    """
+    refuses = {"behaviour": {"at": "leeds", "measure": "reject_rate", "op": "ge", "value": "0.5"}}
+    to_corby = {"id": "spare-leeds", "when": refuses, "then": [{"allocate": {"to": ["corby"]}}]}
+    to_leeds = {"id": "usual", "when": True, "then": [{"allocate": {"to": ["leeds"]}}]}
+    rules = {"fcflow": "ruleset/1", "rules": [to_corby, to_leeds]}
+    with World("leeds", "corby", rules=rules, lately=Lately(days=7, least_orders=4)) as world:
+        world.sync.add_orders([order(name, MUG=1) for name in ("A1", "A2", "A3", "A4")])
+        world.run()
+        world.partners["leeds"].say("CANCELLED", "A1", "A2")
+        world.sync.add_orders([order("A5", MUG=1)])
+        world.run(hours=1)
+
+        assert world.sync.order("A5").rule_id == "spare-leeds"
+        assert "reject_rate of leeds ge 0.5: got 0.5" in str(world.sync.explain("A5"))
+        world.sync.add_orders([order("A6", MUG=1)])
+        world.run(hours=24 * 8)
+        assert world.sync.order("A6").rule_id == "usual"

@@ -19,7 +19,7 @@ NOW = datetime(2016, 7, 1, 9, 43, 4, tzinfo=UTC)
 def name(template: str, *, fulfilment_id: str | None = None, **given: object) -> str:
     order = None
     if fulfilment_id is not None:
-        bought = Order(order_id="A1", lines=[OrderLine(sku="MUG", quantity=1)])
+        bought = Order(order_id="A1", reference="R/9", lines=[OrderLine(sku="MUG", quantity=1)])
         lines = [ShippingLine(line_id="1", sku="MUG", quantity=1)]
         order = ShippingOrder(fulfilment_id=fulfilment_id, order=bought, location="leeds", lines=lines)
     known = {"partner": "leeds", "now": NOW, "counter": 7, "key": "k-1", "order": order, **given}
@@ -32,6 +32,14 @@ def name(template: str, *, fulfilment_id: str | None = None, **given: object) ->
         ("orders-{datetime}-{counter}.csv", "orders-20160701-094304-7.csv"),
         ("{partner}_{date}_{time}_{counter:06}.txt", "leeds_20160701_094304_000007.txt"),
         ("{key}.json", "k-1.json"),
+        ("{batch:05}-{date:%d%m%y}.csv", "00007-010716.csv"),
+        ("{datetime:@Europe/London}.csv", "20160701-104304.csv"),
+        ("{time:%H.%M@Asia/Tokyo}.csv", "18.43.csv"),
+        ("{partner:upper}-{order_id}-{reference}.csv", "LEEDS-A1-R_9-a88e0701.csv"),
+        ("{location}.csv", "leeds.csv"),
+        ("{fulfilment_id:lower}.csv", "a1-2-efc55670.csv"),
+        ("con.csv", "_con.csv"),
+        ("orders.", "orders_"),
         ("{fulfilment_id}.xml", "A1-2.xml"),
         ("NewOrders_[{DATETIME}].csv", "NewOrders_20160701094304.csv"),
         ("NewOrders_[{NOW}].csv", "NewOrders_2016-07-01_09_43_04.csv"),
@@ -65,7 +73,10 @@ def test_times_are_utc():
     [
         ("{dat}.csv", "unknown tag: expected {date}, got '{dat}'"),
         ("[{JAHR}].csv", "unknown tag"),
-        ("{partner:4}.csv", "a width fits the counter only: expected {partner}, got '{partner:4}'"),
+        ("{partner:4}.csv", "expected {partner:upper} or {partner:lower}, got '{partner:4}'"),
+        ("{counter:wide}.csv", "expected {counter:06}, got '{counter:wide}'"),
+        ("{date:%Q}.csv", "expected a pattern, a zone or both, as in {date:%d%m%y@Europe/London}, got '{date:%Q}'"),
+        ("{date:@Atlantis}.csv", "expected a pattern, a zone or both"),
         ("{counter.csv", "a brace that belongs to no tag"),
         ("{}.csv", "unknown tag"),
     ],

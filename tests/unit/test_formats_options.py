@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import io
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from fcflow.errors import EncodeError, FormatError
+from fcflow.errors import EncodeError, FormatError, MissingExtraError
 from fcflow.formats import Layout, load_layout
 from fcflow.model import (
     Address,
@@ -280,6 +281,37 @@ def test_a_letter_that_the_encoding_lacks_is_refused_or_replaced():
     assert str(caught.value).startswith("order A1, 'notes' (notes): expected text that ascii can hold, got 'Ł'")
     assert layout.encode([order]) == b"id,sku,qty,notes\nA1,MUG,2,Lodz - Strasse\n"
     assert layout.project(order).notes == "Lodz - Strasse"
+
+
+@pytest.mark.parametrize(
+    ("way", "encoding", "written"),
+    [
+        ("replace", "ascii", 'Zoe Muller, "?????"'),
+        ("german", "ascii", 'Zoe Mueller, "?????"'),
+        ("german", "latin-1", 'Zoë Müller, "?????"'),
+        ("transliterate", "ascii", 'Zoe Muller, "Athina"'),
+        ("transliterate", "iso-8859-7", 'Zoe Muller, "Αθήνα"'),
+    ],
+)
+def test_the_nearest_letters_are_those_that_the_layout_asks_for(way, encoding, written):
+    """
+    Marks go, ä becomes ae where that is asked, other scripts become Latin letters with the extra for it.
+    """
+    layout = orders(NOTES, codec={"encoding": encoding, "if_unencodable": way, "delimiter": ";", "quote": None})
+
+    payload = layout.encode([shipping_order(notes="Zoë Müller, „Αθήνα“")])
+
+    assert payload.decode(encoding) == f"id;sku;qty;notes\nA1;MUG;2;{written}\n"
+
+
+def test_without_its_extra_a_layout_that_transliterates_is_not_loaded(monkeypatch):
+    """
+    The message says what to install.
+    """
+    monkeypatch.setitem(sys.modules, "anyascii", None)
+
+    with pytest.raises(MissingExtraError, match="anyascii is not installed"):
+        orders(NOTES, codec={"if_unencodable": "transliterate"})
 
 
 def test_bytes_of_another_encoding_spoil_their_row_only():

@@ -109,6 +109,18 @@ def test_an_unknown_value_slips_between_a_condition_and_its_opposite():
     assert not [key for key in found if key[0] == "never_reached"]
 
 
+def test_a_share_is_never_greater_than_one():
+    """
+    A rule that asks for more than every order refused never matches; one that asks for some has a witness.
+    """
+    refuses = {"at": "leeds", "measure": "reject_rate", "op": "gt"}
+    _, found = _found(
+        _document(({"behaviour": {**refuses, "value": 1}}, KEEP), ({"behaviour": {**refuses, "value": "0.05"}}, KEEP))
+    )
+
+    assert [key for key in found if key[0] == "never_matches"] == [("never_matches", ("r0",))]
+
+
 def test_a_contradiction_between_fields_is_named_by_its_parts():
     """
     A postcode area of Leeds excludes France; the third part has nothing to do with it.

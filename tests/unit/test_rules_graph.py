@@ -23,7 +23,7 @@ HOSTILE = [
     "#quot;&lt;%%{init}%%",
     "a\nb; end",
     "`${x}` <br> \\",
-    "\x00\x1b[2J\ufffe\ud800",
+    "\x00\x1b[2J\ufffe",
 ]
 
 
@@ -150,6 +150,7 @@ def test_every_condition_and_action_has_words():
         "sum_lines": {"field": "line.quantity", "where": line, "op": "between", "value": [1, 2]},
         "stock": {"at": "leeds", "covers": "any"},
         "stock_age": {"at": "leeds", "op": "lt", "value": {"hours": 4}},
+        "behaviour": {"at": "leeds", "measure": "late_rate", "op": "gt", "value": "0.1"},
     }
     actions = [{"tag": "t"}, {"set_property": {"name": "a", "value": "b"}}, {"set_service": "s"}, {"note": "n"}]
     condition = schema()["$defs"]["condition"]["then"]

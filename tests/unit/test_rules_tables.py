@@ -513,6 +513,11 @@ def test_a_condition_of_one_cell_comes_back(condition):
         ({"any_line": {"all": [test("line.sku", "eq", "A")]}}, "$.rules[0].when", "any_line"),
         ({"count_lines": {"op": "ge", "value": 2}}, "$.rules[0].when", "count_lines"),
         ({"stock_age": {"at": "leeds", "op": "lt", "value": {"hours": 1}}}, "$.rules[0].when", "stock_age"),
+        (
+            {"behaviour": {"at": "leeds", "measure": "late_rate", "op": "lt", "value": 1}},
+            "$.rules[0].when",
+            "behaviour",
+        ),
     ],
 )
 def test_what_does_not_fit_a_row_is_refused(when_, path, said):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fcflow import Location, Order, OrderLine, StockPolicy, Synchronizer, load_rules
 from fcflow.audit import AuditType
 from fcflow.errors import AllocationError, ConfigError, RuleError
+from fcflow.rules.table import orders_to_table
 from fcflow.store import RuleSetState, Store, StoredRuleSet
 from fcflow.testing.oracle import Oracle
 
@@ -380,6 +381,9 @@ def test_an_old_case_is_decided_by_the_rules_of_its_time(at, place):
     assert rules.decide(_order("A1"), now=today, as_of=instant).locations == (place,)
     assert rules.decide(_order("A1"), as_of=instant).locations == (place,)
     assert next(rules.decisions(_order("A1"), None, today, as_of=instant)).locations == (place,)
+    assert [each.locations for each in rules.decide_many([_order("A1")], now=today, as_of=instant)] == [(place,)]
+    table = orders_to_table([_order("A1"), _order("A2")])
+    assert [each.locations for each in rules.decide_many(table, as_of=instant)] == [(place,), (place,)]
     assert rules.explain(_order("A1"), now=today, as_of=instant).decision.locations == (place,)
     assert rules.decide(_order("A1"), now=today).locations == ("leeds",)
 
@@ -394,6 +398,8 @@ def test_seasonal_rules_need_an_instant():
         rules.decide(_order("A1"))
     with pytest.raises(AllocationError, match="an instant with a time zone"):
         rules.decide(_order("A1"), as_of=datetime(2026, 11, 28))
+    with pytest.raises(AllocationError, match="expected an instant with a time zone"):
+        rules.decide_many(orders_to_table([_order("A1")]), as_of=datetime(2026, 11, 28))
 
 
 def test_a_rule_out_of_season_is_explained_so():

@@ -477,6 +477,24 @@ def test_a_complete_file_zeroes_what_is_missing():
     assert levels(pictures) == {("leeds", "MUG"): 5, ("leeds", "CUP"): 0}
 
 
+def test_a_blank_row_of_no_location_says_nothing_anywhere():
+    """
+    Where a file speaks of several places and a row of none, its SKU keeps its level at all of them, and is no problem.
+    """
+    records = rows(("MUG", 5, "LDS"), ("MUG", 2, "COR"), ("CUP", None), ("L-1", None))
+    merged = merge_levels(
+        feed(complete=True),
+        records,
+        location_of={"LDS": "leeds", "COR": "corby"}.get,
+        received_at=at(1),
+        aliases={"HAT": "L-1"},
+        current=[*HELD, picture(sku="POT")],
+    )
+
+    assert levels(merged[0]) == {("leeds", "MUG"): 5, ("corby", "MUG"): 2, ("leeds", "POT"): 0}
+    assert merged[1] == []
+
+
 def test_a_refused_sku_is_not_missing():
     """
     A SKU that stood twice in a complete file keeps its level.

@@ -17,10 +17,12 @@ from fcflow.model import Address, Location, Order, OrderLine
 from fcflow.plugins import Plugins, collect_plugins, plugin_manager
 from fcflow.rules import RuleSet, load_rules
 from fcflow.stock import Picture, StockView
+from fcflow.testing import EffectContract, FieldContract, OperatorContract
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import fcflow_uk_rules
+from fcflow_uk_rules import AREAS, BY_FERRY, NATION
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 RATES = {
@@ -52,7 +54,7 @@ def rule_set(plugins: Plugins, zone: list[str], **options: Any) -> RuleSet:
         {"id": "far", "when": districts, "then": [{"hold": {"reason": "by boat"}}]},
         {"id": "rest", "when": True, "then": [{"allocate": cheapest}]},
     ]
-    return load_rules({"fcflow": "ruleset/1", "rules": rules}, operators=plugins.operators)
+    return load_rules({"fcflow": "ruleset/1", "rules": rules}, **plugins.rule_kinds)
 
 
 def routed(plugins: Plugins, asked: Order, stock: Mapping[str, Mapping[str, int]], **options: Any) -> Routing:
@@ -156,3 +158,54 @@ def test_what_has_no_rate_is_named(plugins: Plugins) -> None:
     routing = routed(plugins, order("LS1 4AP", MUG=1), {"leeds": {"MUG": 1}})
 
     assert "uk:cheapest: inverness has no rate for LS" in " ".join(routing.explanation)
+
+
+class TestAreas(OperatorContract):
+    """Look-up and test of ``uk:areas`` say the same."""
+
+    operator = AREAS
+    values = ("EH1 1YZ", "iv27 4np", "LS1", "10115", "GY1 1AA")
+    arguments = (["EH"], ["iv", "KW"], ["GY", "LS"])
+
+
+class TestNation(FieldContract):
+    """Every nation, and none for a foreign address."""
+
+    field = NATION
+    orders = (order("EH1 1YZ"), order("CF10 1AA"), order("BT1 1AA"), order("LS1"), order("GY1 1AA"), order("10115"))
+
+
+class TestByFerry(EffectContract):
+    """What the effect stands for is what rules may write."""
+
+    effect = BY_FERRY
+    options = ({"days": 2}, {"days": 1, "service": "surface"})
+
+
+def test_field_effect_and_indexed_operator_work_together(plugins: Plugins) -> None:
+    """
+    An order to the isles is tagged and goes by the service that the effect names; others are left alone.
+    """
+    isles = {"field": "ship_to.postcode", "op": "uk:areas", "value": ["HS", "ZE"]}
+    ferry = {"uk:by_ferry": {"days": 2, "service": "sea"}}
+    scots = {"field": "uk:nation", "op": "eq", "value": "scotland"}
+    rules = load_rules(
+        {
+            "fcflow": "ruleset/1",
+            "rules": [
+                {
+                    "id": "isles",
+                    "when": {"all": [isles, scots]},
+                    "then": [ferry],
+                },
+                {"id": "rest", "when": True, "then": [{"keep": {}}]},
+            ],
+        },
+        **plugins.rule_kinds,
+    )
+
+    shetland, leeds = rules.decide(order("ZE1 0AA")), rules.decide(order("LS1 4AP"))
+
+    assert (shetland.tags, shetland.shipping_service, shetland.properties) == ({"ferry"}, "sea", {"ferry_days": "2"})
+    assert leeds.effects == ()
+    assert pickle.loads(pickle.dumps(rules)).decide(order("HS9 5XD")).tags == {"ferry"}

@@ -55,7 +55,7 @@ def _diff_of_files(old: str, new: str, orders: list[Any]) -> RuleDiff:
     from fcflow.rules import load_rules
     from fcflow.rules.diff import diff as compare
 
-    before, after = (load_rules(Path(each), operators=load_plugins().operators) for each in (old, new))
+    before, after = (load_rules(Path(each), **load_plugins().rule_kinds) for each in (old, new))
     return compare(before, after, orders, now=datetime.now(UTC))
 
 

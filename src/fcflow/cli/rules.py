@@ -38,7 +38,7 @@ def loaded_rules(session: Session, rules: Path | None) -> RuleSet:
         from fcflow.plugins import load_plugins
         from fcflow.rules import load_rules
 
-        return load_rules(rules, operators=load_plugins().operators)
+        return load_rules(rules, **load_plugins().rule_kinds)
     found = session.config.rule_set()
     if session.config.live_rules:
         with session.synchronizer(touch=False) as sync:
@@ -94,7 +94,7 @@ def _results(session: Session, rules: Path | None) -> tuple[ExampleResult, ...]:
     from fcflow.rules.coverage import run_examples as run
 
     source = loaded_rules(session, None).text if rules is None else rules
-    return run(source, operators=load_plugins().operators)[1]
+    return run(source, **load_plugins().rule_kinds)[1]
 
 
 def _result_rows(results: tuple[ExampleResult, ...]) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def from_table(
     from fcflow.plugins import load_plugins
     from fcflow.rules.tables import from_table as read_table
 
-    rules = read_table(table, sheet=sheet, operators=load_plugins().operators)
+    rules = read_table(table, sheet=sheet, **load_plugins().rule_kinds)
     _write(session, json.dumps(rules.document, indent=2, ensure_ascii=False) + "\n", out, f"{len(rules.rules)} rules")
 
 
@@ -74,8 +74,7 @@ def from_querybuilder(
     from fcflow.plugins import load_plugins
     from fcflow.rules.querybuilder import from_querybuilder as condition_of
 
-    operators = load_plugins().operators
-    condition = condition_of(_read(query), currency=currency, zone=zone, operators=operators)
+    condition = condition_of(_read(query), currency=currency, zone=zone, **load_plugins().rule_kinds)
     _write(session, json.dumps(condition, indent=2, ensure_ascii=False) + "\n", out, "the condition")
 
 
@@ -90,7 +89,7 @@ def querybuilder_fields(
     from fcflow.plugins import load_plugins
     from fcflow.rules.querybuilder import querybuilder_fields as fields_of
 
-    print_json(fields_of(names or (), operators=load_plugins().operators))
+    print_json(fields_of(names or (), **load_plugins().rule_kinds))
 
 
 @command(app, "graph")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from immutabledict import immutabledict
 
 from fcflow.allocation_many import Priority
+from fcflow.behaviour import Lately
 from fcflow.config.aliases import read_aliases
 from fcflow.config.checks import (
     check_aliases,
@@ -91,10 +92,15 @@ class Loader:
             "rules": self.base / rules if isinstance(rules, str) else rules,
             "ready": self.document.get("ready"),
             "priority": Priority(**_without_about(self.section("priority"))),
+            "lately": self._lately(),
             "currency": self.document.get("currency"),
             "partners": self.partners,
             "locations": self._in_document_order(),
         }
+
+    def _lately(self) -> Lately:
+        """What counts of a location's behaviour; the usual, where the section has a fault."""
+        return Lately(**_without_about(self.section("behaviour"))) if self.sound(("behaviour",)) else Lately()
 
     # -------------------------------------------------------------- helpers that the checks use too
 
@@ -285,7 +291,7 @@ class Loader:
             return
         name = rules if isinstance(rules, str) else None
         try:
-            loaded = load_rules(self._with_currency(rules), operators=self.plugins.operators)
+            loaded = load_rules(self._with_currency(rules), **self.plugins.rule_kinds)
         except DocumentError as error:
             self.adopt_file(name, error) if name else self.adopt(error, ("rules",))
             return
@@ -323,7 +329,7 @@ class Loader:
             return
         try:
             currency = self.document.get("currency") if self.sound(("currency",)) else None
-            self.ready = compile_condition(ready, operators=self.plugins.operators, currency=currency)
+            self.ready = compile_condition(ready, **self.plugins.rule_kinds, currency=currency)
         except DocumentError as error:
             self.adopt(error, ("ready",))
 

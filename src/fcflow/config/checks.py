@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from fcflow.config.schema import add_schema_faults, is_secret_name
-from fcflow.formats.names import name_faults, render_name
+from fcflow.formats.names import ORDER_TAG, name_faults, render_name
 from fcflow.model import Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
 
 if TYPE_CHECKING:
@@ -117,14 +117,13 @@ def check_name_template(loader: Loader, feed: Feed, path: Path) -> None:
     faults = name_faults(feed.name)
     for fault in faults:
         loader.fault((*path, "name"), fault.message, found=fault.found, expected=fault.expected)
-    if "{fulfilment_id" in feed.name and feed.batch != 1 and not faults:
+    if ORDER_TAG.search(feed.name) and feed.batch != 1 and not faults:
         loader.fault((*path, "name"), "a file of several orders cannot bear the id of one", expected='"batch": 1')
 
 
 def _sample_name(feed: Feed) -> str:
     now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-    template = feed.name.replace("{fulfilment_id}", "A1")
-    return render_name(template, partner=feed.partner, now=now, counter=1, key="k1")
+    return render_name(ORDER_TAG.sub("A1", feed.name), partner=feed.partner, now=now, counter=1, key="k1")
 
 
 def check_folders(loader: Loader, partner: Partner, path: Path) -> None:

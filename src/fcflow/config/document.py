@@ -20,6 +20,7 @@ from attrs import field, frozen
 from immutabledict import immutabledict
 
 from fcflow.allocation_many import Priority
+from fcflow.behaviour import Lately
 from fcflow.config.build import Loader
 from fcflow.config.schema import PlacedFaults
 from fcflow.errors import ConfigError, FcflowError
@@ -56,6 +57,8 @@ class Config:
 
         priority: Which order is served first where there is not enough for all.
 
+        lately: What counts when a rule asks how a location behaves.
+
         currency: What rule sets that name no currency compare money in.
 
         base: Relative paths are below it.
@@ -71,6 +74,7 @@ class Config:
     rules: Path | Mapping[str, Any] | None = None
     ready: Mapping[str, Any] | bool | None = None
     priority: Priority = field(factory=Priority)
+    lately: Lately = field(factory=Lately)
     currency: str | None = None
     partners: immutabledict[str, Partner] = field(converter=immutabledict)
     locations: immutabledict[str, Location] = field(converter=immutabledict)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
-from fcflow.formats.cells import Unreadable
-from fcflow.formats.fields import Said
+from fcflow.formats.codec import Unreadable, Unwritable
+from fcflow.formats.fields import ASIDE, Said
 from fcflow.model import (
     Address,
     Order,
@@ -23,7 +23,17 @@ from fcflow.model import (
     StockLevel,
 )
 
-__all__ = ["SKIPPED", "Binder", "FieldUnreadable", "OrderBinder", "StatusBinder", "StockBinder"]
+__all__ = [
+    "SKIPPED",
+    "Binder",
+    "ColumnsBinder",
+    "CountersBinder",
+    "FieldUnreadable",
+    "OrderBinder",
+    "StatusBinder",
+    "StockBinder",
+    "column_name",
+]
 
 Parsed = Mapping[str, Any]
 
@@ -46,6 +56,8 @@ class Binder(Protocol):
     grouped: bool
     whole_groups: bool
     """Whether a record that lacks one of its rows must not be used."""
+    several: bool
+    """Whether `build` gives a tuple of values."""
 
     def parts(self, value: Any) -> Sequence[Any]:
         """What each row of *value* is written of, besides the value itself."""
@@ -87,6 +99,7 @@ class StockBinder:
     value_types: tuple[type, ...] = (StockLevel,)
     grouped = False
     whole_groups = False
+    several = False
 
     def parts(self, value: Any) -> Sequence[Any]:
         return (None,)
@@ -102,6 +115,76 @@ class StockBinder:
 
     def missing(self, names: frozenset[str]) -> str | None:
         return None if "sku" in names else "sku"
+
+
+class CountersBinder(StockBinder):
+    """
+    The same where the partner counts more than what is there: what it calls available, and what it has frozen.
+
+    Frozen units are there and cannot be promised, so they are reserved. What is available is what is there less what is
+    reserved: of the three, any two give the third. Where all three are said and do not agree, the lower of
+    the two numbers that may be promised counts.
+    """
+
+    def build(self, rows: Sequence[Parsed]) -> StockLevel:
+        if rows[0]["sku"] is None:
+            raise FieldUnreadable("sku", "a SKU")
+        return StockLevel(**_counted_out(dict(rows[0])))
+
+
+def _counted_out(said: dict[str, Any]) -> dict[str, Any]:
+    """The counters of the model, of those that the partner has."""
+    said = {name: value for name, value in said.items() if not name.startswith(ASIDE)}
+    available, frozen = said.pop("available", None), said.pop("frozen", None)
+    on_hand, reserved = said.get("on_hand"), said.get("reserved")
+    if frozen is not None:
+        reserved = (reserved or 0) + frozen
+    if available is not None and on_hand is None:
+        on_hand = available + (reserved or 0)
+    elif available is not None and on_hand is not None and on_hand - (reserved or 0) > available:
+        reserved = on_hand - available
+    return said | {"on_hand": on_hand, "reserved": reserved}
+
+
+def column_name(name: str, location: str) -> str:
+    """How messages call a counter that has a column for each location."""
+    return f"{name} of {location}"
+
+
+class ColumnsBinder(CountersBinder):
+    """
+    One row, a `StockLevel` for each location that has columns of its own and says something in them.
+
+    A row that says nothing of any location is one level of no location, whose quantity is blank.
+
+    Args:
+        columns: By location, its counters.
+    """
+
+    several = True
+
+    def __init__(self, columns: Mapping[str, Sequence[str]]) -> None:
+        self._columns = columns
+
+    def parts(self, value: Any) -> Sequence[Any]:
+        if value.location not in self._columns and (value.location or value.on_hand is not None):
+            raise Unwritable(f"location: expected one of {', '.join(self._columns)}, got {value.location!r}")
+        return (None,)
+
+    def build(self, rows: Sequence[Parsed]) -> Any:
+        row = rows[0]
+        if row["sku"] is None:
+            raise FieldUnreadable("sku", "a SKU")
+        own = {column_name(name, place) for place, names in self._columns.items() for name in names}
+        shared = {name: value for name, value in row.items() if name not in own}
+        levels = [self._level(shared, row, place, names) for place, names in self._columns.items()]
+        return tuple(level for level in levels if level is not None) or (StockLevel(**_counted_out(shared)),)
+
+    def _level(self, shared: Parsed, row: Parsed, location: str, names: Sequence[str]) -> StockLevel | None:
+        said = {name: row.get(column_name(name, location)) for name in names}
+        if all(value is None for value in said.values()):
+            return None
+        return StockLevel(**_counted_out({**shared, "location": location, **said}))
 
 
 # ------------------------------------------------------------------ status
@@ -122,6 +205,7 @@ class StatusBinder:
 
     value_types: tuple[type, ...] = (StatusUpdate,)
     whole_groups = False
+    several = False
 
     def __init__(self, *, grouped: bool, on_lines: bool) -> None:
         self.grouped = grouped
@@ -249,6 +333,7 @@ class OrderBinder:
     """
 
     whole_groups = True
+    several = False
 
     def __init__(self, *, holds: str, per_line: bool, names: frozenset[str], lenient: frozenset[str]) -> None:
         self._holds = holds

@@ -1,38 +1,26 @@
 """
 One cell: from its text to a value, and back, as a layout's field says.
 
-Reading: trim, take off what guards or prefixes it, `empty` words, `default`, `map`, the type. Writing is the way back.
+Reading: trim, take off what guards or surrounds it, `empty` words, `default`, `map`, the type. Writing is the way back.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from fcflow.formats.codec import Cell, Unwritable
+from fcflow.formats.codec import Cell, Unreadable, Unwritable
+from fcflow.formats.countries import country_code, country_format
 from fcflow.formats.fields import Said
+from fcflow.formats.moments import moment_format, moment_parse
+from fcflow.formats.numerals import NUMBERS, number_format, number_parse
+from fcflow.formats.words import folded_by, words_of
 from fcflow.model import Payment, Status
 
-__all__ = ["Unreadable", "limited", "make_format", "make_parse"]
+__all__ = ["Format", "Parse", "Unreadable", "limited", "make_format", "make_parse"]
 
-_DIGITS = 18
-_GRAMS = {"g": Decimal(1), "kg": Decimal(1000), "lb": Decimal("453.59237"), "oz": Decimal("28.349523125")}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBERS = ("integer", "amount", "weight")
-
-
-class Unreadable(ValueError):  # a signal inside formats; callers see a Problem
-    """A cell that does not hold what its field needs; says what was expected."""
-
-    def __init__(self, expected: str, found: object = None) -> None:
-        super().__init__(expected)
-        self.expected = expected
-        self.found = found
-
 
 Parse = Callable[[Cell], Any]
 Format = Callable[[Any], str]
@@ -40,81 +28,6 @@ _Convert = Callable[[str], Any]
 
 
 # ------------------------------------------------------------------ from text
-
-
-def _number_pattern(options: Mapping[str, Any]) -> re.Pattern[str]:
-    decimal, thousands = re.escape(options.get("decimal", ".")), re.escape(options.get("thousands", ""))
-    whole = rf"(?:[0-9]{{1,3}}(?:{thousands}[0-9]{{3}})+|[0-9]+)" if thousands else "[0-9]+"
-    return re.compile(rf"([+-]?{whole})(?:{decimal}([0-9]*))?|([+-]?){decimal}([0-9]+)")
-
-
-def _to_decimal(options: Mapping[str, Any], expected: str) -> Callable[[str], Decimal]:
-    pattern, thousands = _number_pattern(options), options.get("thousands", "")
-
-    def convert(text: str) -> Decimal:
-        match = pattern.fullmatch(text)
-        if match is None or len(text) > 2 * _DIGITS:
-            raise Unreadable(expected)
-        whole, decimals, sign, only = match.groups()
-        if thousands and whole:
-            whole = whole.replace(thousands, "")
-        return Decimal(f"{whole}.{decimals or 0}" if whole is not None else f"{sign}0.{only}")
-
-    return convert
-
-
-def _integer(options: Mapping[str, Any]) -> _Convert:
-    to_decimal = _to_decimal(options, "digits")
-
-    def convert(text: str) -> int:
-        if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
-            return int(text)
-        value = to_decimal(text)
-        if value != value.to_integral_value() or abs(value) >= 10**_DIGITS:
-            raise Unreadable("a whole number")
-        return int(value)
-
-    return convert
-
-
-def _amount(options: Mapping[str, Any]) -> _Convert:
-    to_decimal = _to_decimal(options, f"an amount such as 7{options.get('decimal', '.')}50")
-    if options.get("unit") == "cents":
-        return lambda text: to_decimal(text) / 100
-    return to_decimal
-
-
-def _weight(options: Mapping[str, Any]) -> _Convert:
-    unit = options.get("unit", "g")
-    to_decimal, grams = _to_decimal(options, f"a weight in {unit}"), _GRAMS[unit]
-
-    def convert(text: str) -> int:
-        value = (to_decimal(text) * grams).quantize(Decimal(1), ROUND_HALF_UP)
-        if not 0 <= value < 10**_DIGITS:
-            raise Unreadable("a weight of at least 0")
-        return int(value)
-
-    return convert
-
-
-def _datetime(options: Mapping[str, Any]) -> _Convert:
-    zone = _zone(options)
-    pattern: str | None = options.get("pattern")
-    expected = f"a date and time like {pattern}" if pattern else "a date and time such as 2026-03-02T09:30:00+00:00"
-
-    def convert(text: str) -> datetime:
-        try:
-            moment = datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)  # noqa: DTZ007  # made aware below
-            aware = moment.replace(tzinfo=zone) if moment.tzinfo is None else moment
-            return aware.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise Unreadable(expected) from None
-
-    return convert
-
-
-def _zone(options: Mapping[str, Any]) -> Any:
-    return UTC if options.get("zone", "UTC") == "UTC" else ZoneInfo(options["zone"])
 
 
 def _payment(options: Mapping[str, Any]) -> _Convert:
@@ -144,50 +57,75 @@ def _code(pattern: str, expected: str) -> Callable[[Mapping[str, Any]], _Convert
     return make
 
 
+def _country(options: Mapping[str, Any]) -> _Convert:
+    """Where the field says how countries are written, any code and any name are read; else a code of two letters."""
+    by_code = _code("[A-Z]{2}", "a country code such as GB")(options)
+    if "country" not in options:
+        return by_code
+
+    def convert(text: str) -> str:
+        found = country_code(text)
+        if found is None:
+            raise Unreadable("a country, by its code or its name")
+        return found
+
+    return convert
+
+
+_CASES: Mapping[str, _Convert] = {"upper": str.upper, "lower": str.lower}
+
+
 def _plain(options: Mapping[str, Any]) -> _Convert:
-    return str
+    to_case, strips = _CASES.get(options.get("case", ""), str), options.get("strip_zeros", False)
+    return (lambda text: to_case(text.lstrip("0") or "0")) if strips else to_case
 
 
 _CONVERTERS: Mapping[str, Callable[[Mapping[str, Any]], _Convert]] = {
     "text": _plain,
-    "integer": _integer,
-    "amount": _amount,
-    "weight": _weight,
-    "datetime": _datetime,
+    "integer": lambda options: number_parse("integer", options),
+    "amount": lambda options: number_parse("amount", options),
+    "weight": lambda options: number_parse("weight", options),
+    "datetime": moment_parse,
     "payment": _payment,
-    "country": _code("[A-Z]{2}", "a country code such as GB"),
+    "country": _country,
     "currency": _code("[A-Z]{3}", "a currency code such as GBP"),
 }
 
 
-def _mapper(options: Mapping[str, Any], convert: _Convert) -> _Convert:
-    """*convert*, with the partner's words turned into ours before it."""
-    fold: Callable[[str], str] = str.casefold if options.get("ignore_case") else str
-    words = {fold(word): value for word, value in options["map"].items()}
-    refuses = options.get("unmapped") == "refuse"
+def _mapper(options: Mapping[str, Any], convert: _Convert, ours: _Convert) -> _Convert:
+    """*convert*, with the partner's words turned into ours before it; *ours* reads the words of the layout."""
+    fold, known = folded_by(options), words_of(options)
+    words = {fold(word): None if value is None else ours(value) for word, value in known.items()}
+    refuses, empties = options.get("unmapped") == "refuse", options.get("unmapped") == "empty"
+    otherwise = ours(options["map_else"]) if "map_else" in options else None
 
     def mapped(text: str) -> Any:
         key = fold(text)
         if key in words:
-            value = words[key]
-            return None if value is None else convert(value)
+            return words[key]
+        if otherwise is not None:
+            return otherwise
         if refuses:
-            raise Unreadable("one of " + ", ".join(options["map"]))
-        return convert(text)
+            raise Unreadable("one of " + ", ".join(known))
+        return None if empties else convert(text)
 
     return mapped
 
 
 def _said(options: Mapping[str, Any]) -> _Convert:
     """A status word; without a map nothing is known of it but the word."""
-    fold: Callable[[str], str] = str.casefold if options.get("ignore_case") else str
-    words = {fold(word): value for word, value in options.get("map", {}).items()}
-    refuses = options.get("unmapped") == "refuse"
+    fold, known = folded_by(options), words_of(options)
+    words = {fold(word): value for word, value in known.items()}
+    refuses, otherwise = options.get("unmapped") == "refuse", options.get("map_else")
 
-    def convert(text: str) -> Said:
+    def convert(text: str) -> Said | None:
         value = words.get(fold(text))
-        if value is None and refuses and fold(text) not in words:
-            raise Unreadable("one of " + ", ".join(options["map"]))
+        if value is None and fold(text) not in words:
+            if refuses:
+                raise Unreadable("one of " + ", ".join(known))
+            if options.get("unmapped") == "empty":
+                return None
+            value = otherwise
         return Said(None if value is None else Status(value), text)
 
     return convert
@@ -205,7 +143,7 @@ def make_parse(type_: str, options: Mapping[str, Any]) -> Parse:
         return _parse_list(options)
     convert = _said(options) if type_ == "status" else _CONVERTERS[type_](options)
     if "map" in options and type_ != "status":
-        convert = _mapper(options, convert)
+        convert = _mapper(options, convert, _CONVERTERS[type_]({}))
     return _trimmed(options, convert)
 
 
@@ -250,26 +188,50 @@ def _plain_parse(convert: _Convert) -> Parse:
     return parse_text if convert is str else parse
 
 
+def _texts(options: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = options.get(key, ())
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
 def _stripper(options: Mapping[str, Any]) -> Callable[[str], str]:
-    """The function that takes off guards and prefixes, and makes the words that mean nothing empty."""
-    prefix, guarded = options.get("strip_prefix", ""), options.get("guard", False)
-    fold: Callable[[str], str] = str.casefold if options.get("ignore_case") else str
+    """The function that takes off guards and what surrounds a text, and makes the words that mean nothing empty."""
+    prefix, suffix, guarded = options.get("prefix", ""), options.get("suffix", ""), options.get("guard", False)
+    before, after = _texts(options, "strip_prefix"), _texts(options, "strip_suffix")
+    fold = folded_by(options)
     empty = frozenset(map(fold, options.get("empty", ())))
-    if not prefix and not guarded and not empty:
+    if not (prefix or suffix or before or after or guarded or empty):
         return str
 
     def bare(text: str) -> str:
         if guarded and text[:1] == "'" and text[1:].startswith(_FORMULA):
             text = text[1:]
-        text = text.removeprefix(prefix)
+        if prefix or suffix:
+            text = text.removeprefix(prefix).removesuffix(suffix).strip()
+        if before or after:
+            text = _without(text, before, after)
         return "" if fold(text) in empty else text
 
     return bare
 
 
+def _without(text: str, before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    """*text* without any of these at its ends, however often they stand there."""
+    while True:
+        left = text
+        for each in before:
+            left = left.removeprefix(each)
+        for each in after:
+            left = left.removesuffix(each)
+        if left == text:
+            return text
+        text = left.strip()
+
+
 def _parse_list(options: Mapping[str, Any]) -> Parse:
     separator = options.get("split") or options.get("join") or ","
-    parse_one = _trimmed({**options, "default": None}, _mapper(options, str) if "map" in options else str)
+    parse_one = _trimmed(
+        {**options, "default": None}, _mapper(options, _plain(options), str) if "map" in options else _plain(options)
+    )
     default = options.get("default")
 
     def parse(cell: Cell) -> tuple[str, ...]:
@@ -284,109 +246,82 @@ def _parse_list(options: Mapping[str, Any]) -> Parse:
 # ------------------------------------------------------------------ to text
 
 
-def _grouped(digits: str, mark: str) -> str:
-    sign, digits = (digits[0], digits[1:]) if digits[:1] == "-" else ("", digits)
-    head = len(digits) % 3
-    groups = [digits[:head]] if head else []
-    return sign + mark.join(groups + [digits[i : i + 3] for i in range(head, len(digits), 3)])
-
-
-def _number_text(value: Decimal, options: Mapping[str, Any], least: int) -> str:
-    """*value* with at least *least* decimals, or exactly ``places``."""
-    places = options.get("places")
-    text = f"{value if value else abs(value):f}"
-    whole, _, decimals = text.partition(".")
-    decimals = decimals.rstrip("0")
-    if places is not None and len(decimals) > places:
-        raise Unwritable(f"expected at most {places} decimals, got {value}")
-    decimals = decimals.ljust(least if places is None else places, "0")
-    whole = _grouped(whole, options["thousands"]) if options.get("thousands") else whole
-    return f"{whole}{options.get('decimal', '.')}{decimals}" if decimals else whole
-
-
-def _amount_text(options: Mapping[str, Any]) -> Format:
-    if options.get("unit") != "cents":
-        return lambda value: _number_text(value, options, 2)
-
-    def cents(value: Decimal) -> str:
-        whole = value * 100
-        if whole != whole.to_integral_value():
-            raise Unwritable(f"expected whole cents, got {value}")
-        return _number_text(whole, {**options, "places": 0}, 0)
-
-    return cents
-
-
-def _weight_text(options: Mapping[str, Any]) -> Format:
-    grams = _GRAMS[options.get("unit", "g")]
-    places = options.get("places", 0 if grams == 1 else 3)
-    step = Decimal(1).scaleb(-places)
-    return lambda value: _number_text((Decimal(value) / grams).quantize(step, ROUND_HALF_UP), options, 0)
-
-
-def _datetime_text(options: Mapping[str, Any]) -> Format:
-    zone, pattern = _zone(options), options.get("pattern")
-    if pattern is None:
-        return lambda value: value.astimezone(zone).isoformat()
-    return lambda value: value.astimezone(zone).strftime(pattern)
+def _plain_text(options: Mapping[str, Any]) -> Format:
+    to_case, least = _CASES.get(options.get("case", ""), str), options.get("zero_pad", 0)
+    return (lambda value: to_case(value).rjust(least, "0")) if least else to_case
 
 
 def _list_text(options: Mapping[str, Any]) -> Format:
     separator = options.get("join") or options.get("split") or ","
+    write = _unmapper(options, _plain_text(options), str) if "map" in options else _plain_text(options)
+    surround = _surrounded(options)
 
     def joined(value: Any) -> str:
-        items = sorted(value) if isinstance(value, frozenset) else list(value)
-        for item in items:
-            if separator in item:
-                raise Unwritable(f"expected texts without {separator!r}, got {item!r}")
-        return separator.join(items)
+        texts = [surround(write(item)) for item in (sorted(value) if isinstance(value, frozenset) else value)]
+        for text in texts:
+            if separator in text:
+                raise Unwritable(f"expected texts without {separator!r}, got {text!r}")
+        return separator.join(texts)
 
     return joined
 
 
-def _plain_text(options: Mapping[str, Any]) -> Format:
-    return str
-
-
 _WRITERS: Mapping[str, Callable[[Mapping[str, Any]], Format]] = {
-    "integer": lambda options: lambda value: _number_text(Decimal(value), options, 0),
-    "amount": _amount_text,
-    "weight": _weight_text,
-    "datetime": _datetime_text,
+    "text": _plain_text,
+    "integer": lambda options: number_format("integer", options),
+    "amount": lambda options: number_format("amount", options),
+    "weight": lambda options: number_format("weight", options),
+    "datetime": moment_format,
     "list": _list_text,
     "payment": lambda options: lambda value: str(value.value),
+    "country": lambda options: country_format(options["country"]) if "country" in options else str,
+    "currency": lambda options: str,
 }
 
 
-def _unmapper(options: Mapping[str, Any], write: Format) -> Format:
-    """*write*, with our words turned into the partner's after it: the first that means ours."""
-    words: dict[str, str] = {}
-    for word, value in options["map"].items():
+def _unmapper(options: Mapping[str, Any], write: Format, ours: _Convert) -> Format:
+    """*write*, but for what has a word of the partner: the first that means it."""
+    words: dict[Any, str] = {}
+    for word, value in words_of(options).items():
         if value is not None:
-            words.setdefault(value, word)
+            words.setdefault(ours(value), word)
     refuses = options.get("unmapped") == "refuse"
 
     def unmapped(value: Any) -> str:
-        text = write(value)
-        if text not in words and refuses:
-            raise Unwritable("expected one of " + ", ".join(words) + f", got {text!r}")
-        return words.get(text, text)
+        word = words.get(value)
+        if word is None and refuses:
+            raise Unwritable("expected one of " + ", ".join(map(_shown, words)) + f", got {_shown(value)!r}")
+        return write(value) if word is None else word
 
     return unmapped
+
+
+def _shown(value: Any) -> str:
+    return str(getattr(value, "value", value))
 
 
 def _said_text(options: Mapping[str, Any]) -> Format:
     """The partner's own word where it is there, else the first word that means our status."""
     words: dict[str, str] = {}
-    for word, value in options.get("map", {}).items():
+    fold, known = folded_by(options), words_of(options)
+    for word, value in known.items():
         words.setdefault(str(value), word)
+    spoken = frozenset(map(fold, known)) if options.get("unmapped") == "refuse" else None
 
     def write(value: Said) -> str:
+        if value.raw and spoken is not None and fold(value.raw) not in spoken:
+            raise Unwritable("expected one of " + ", ".join(known) + f", got {value.raw!r}")
         if value.raw:
             return value.raw
         return words.get(value.status.value, value.status.value) if value.status is not None else ""
 
     return write
+
+
+def _surrounded(options: Mapping[str, Any]) -> Format:
+    """The function that puts ``prefix`` and ``suffix`` around a text that is there."""
+    prefix, suffix = options.get("prefix", ""), options.get("suffix", "")
+    return (lambda text: f"{prefix}{text}{suffix}" if text else text) if prefix or suffix else str
 
 
 def make_format(type_: str, options: Mapping[str, Any]) -> Format:
@@ -401,14 +336,15 @@ def make_format(type_: str, options: Mapping[str, Any]) -> Format:
         >>> make_format("amount", {"decimal": ",", "thousands": "."})(Decimal("1234.5"))
         '1.234,50'
     """
-    write = _said_text(options) if type_ == "status" else _WRITERS.get(type_, _plain_text)(options)
-    if "map" in options and type_ != "status":
-        write = _unmapper(options, write)
+    write = _said_text(options) if type_ == "status" else _WRITERS[type_](options)
+    if "map" in options and type_ not in ("status", "list"):
+        write = _unmapper(options, write, _CONVERTERS[type_]({}))
     default = options.get("default") or ""
-    guards = options.get("guard", False) and type_ not in _NUMBERS
+    guards = options.get("guard", False) and type_ not in NUMBERS
+    surround = str if type_ == "list" else _surrounded(options)
 
     def format_(value: Any) -> str:
-        text = default if value is None else write(value)
+        text = default if value is None else surround(write(value))
         return "'" + text if guards and text.startswith(_FORMULA) else text
 
     return format_

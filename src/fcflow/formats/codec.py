@@ -9,6 +9,7 @@ Where the format nests (a form with numbered items, an object with a list), the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
@@ -16,10 +17,38 @@ from immutabledict import immutabledict
 
 from fcflow.model import Problem
 
-__all__ = ["Cell", "Codec", "CodecType", "Place", "Row", "Unwritable"]
+__all__ = ["NO_BATCH", "Batch", "Cell", "Codec", "CodecType", "Place", "Row", "Unreadable", "Unwritable"]
 
 Cell: TypeAlias = str | list[str] | None
 """A cell's text, a list of texts where the format has lists, or ``None`` where the place is missing."""
+
+
+@frozen(kw_only=True)
+class Batch:
+    """
+    What a payload is, beside the values that it holds: envelopes, running numbers and headers are made of it.
+
+    Args:
+        number: Of the feed's payloads, from 1; a payload that is sent again keeps its own.
+
+        at: Aware; when it was written.
+
+        partner: The partner's code.
+
+        key: The delivery key; empty where nothing is delivered.
+
+        test: Whether the partner is to check it and do nothing.
+    """
+
+    number: int = 1
+    at: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    partner: str = ""
+    key: str = ""
+    test: bool = False
+
+
+NO_BATCH = Batch()
+"""Of a payload that leaves for nowhere: number 1 at the beginning of 2000, so that equal values give equal bytes."""
 
 
 class Row(NamedTuple):
@@ -69,6 +98,15 @@ class Place:
     options: Mapping[str, Any]
 
 
+class Unreadable(ValueError):  # a signal inside formats; callers see a Problem
+    """A cell that does not hold what its field needs; says what was expected."""
+
+    def __init__(self, expected: str, found: object = None) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.found = found
+
+
 class Unwritable(ValueError):  # a signal inside formats; callers see EncodeError
     """A text that the codec cannot carry; says what is wrong with it."""
 
@@ -88,9 +126,12 @@ class Codec(Protocol):
         """
         ...
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         """
         The payload that holds *records*, each one or more rows of one cell a place.
+
+        Args:
+            batch: For what stands around the records.
 
         Raises:
             FormatError: The format holds fewer records than were given.

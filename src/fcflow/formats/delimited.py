@@ -8,9 +8,8 @@ knows the line on which it begins.
 from __future__ import annotations
 
 import csv
-import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO
@@ -18,13 +17,17 @@ from typing import Any, BinaryIO
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Cell, Place, Row, Unwritable
+from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
+from fcflow.formats.columns import Columns, column_faults, is_blank
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
 __all__ = ["DelimitedCodec", "build_delimited"]
 
 _ENDS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
+_STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv module does not know
+_SEP = re.compile(r"sep=.[\r\n]*")  # how Excel writes down the delimiter
+_MOST_ABOVE = 50
 
 
 class _Trailer:
@@ -77,16 +80,22 @@ class _Trailer:
 class _Feed:
     """Lines for the csv reader: skips comments between records, remembers where a record began."""
 
-    def __init__(self, lines: Lines, comment: str | None) -> None:
+    def __init__(self, lines: Lines, comment: str | None, delimiter: str) -> None:
         self._lines = lines
         self._comment = comment
+        self._delimiter = delimiter
         self.fresh = True
         self.began = 1
         self._size = 0
 
     def __iter__(self) -> Iterator[str]:
         lines = self._lines
+        long = len(self._delimiter) > 1
         for line in lines:
+            if lines.number == 1 and _SEP.fullmatch(line):
+                continue
+            if long:
+                line = line.replace(self._delimiter, _STAND_IN)
             if self.fresh:
                 if self._comment is not None and line.startswith(self._comment):
                     continue
@@ -104,15 +113,16 @@ class DelimitedCodec:
     """Codec ``delimited``: see `docs/reference/layouts.md` for its options."""
 
     def __init__(self, options: Mapping[str, Any], places: Sequence[Place]) -> None:
-        self._places = places
         self._delimiter: str = options.get("delimiter", ",")
+        self._mark = self._delimiter if len(self._delimiter) == 1 else _STAND_IN
         self._quote: str | None = options.get("quote", '"')
         self._escape: str | None = options.get("escape")
         self._header: bool = options.get("header", True)
-        self._folds: bool = options.get("header_ignore_case", False)
+        self._seeks: bool = options.get("find_header", False)
+        self._ends_last: bool = options.get("final_line_end", True)
+        self._columns = Columns(places, options)
         self._comment: str | None = options.get("comment")
         self._skip: int = options.get("skip_lines", 0)
-        self._pads: bool = options.get("short_rows", "refuse") == "pad"
         self._end = _ENDS[options.get("line_end", "crlf")]
         self._quotes_all: bool = options.get("quote_all", False)
         self._limit: int = options.get("max_line", MAX_LINE)
@@ -120,16 +130,16 @@ class DelimitedCodec:
         self._trailer = _Trailer(options["trailer"]) if "trailer" in options else None
         self._text = TextOptions(options, keeps_breaks=self._quote is not None)
         self._trim: bool = options.get("trim", True)
-        special = self._delimiter + (self._quote or "") + (self._escape or "") + "\r\n"
-        self._special = re.compile(f"[{re.escape(special)}]|^[\\s]|[\\s]$")
+        special = (self._quote or "") + (self._escape or "") + "\r\n"
+        self._special = re.compile(f"[{re.escape(special)}]|{re.escape(self._delimiter)}|^[\\s]|[\\s]$")
         self.content_type = f"{_media_type(self._delimiter)}; charset={self._text.encoding}"
         self.extension = "tsv" if self._delimiter == "\t" else "csv"
 
     # -------------------------------------------------------------- reading
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
-        lines = Lines(stream, self._text.encoding, self._limit)
-        feed = _Feed(lines, self._comment)
+        lines = Lines(stream, self._text.reads, self._limit)
+        feed = _Feed(lines, self._comment, self._delimiter)
         with closing(iter(feed)) as source:  # type: ignore[type-var]  # a generator
             records = self._records(source, feed)
             for _ in range(self._skip):
@@ -148,17 +158,21 @@ class DelimitedCodec:
             except csv.Error as error:
                 yield self._broken(error, feed.began)
                 continue
-            if record and (record[0].strip() or not _is_blank(record)):
-                yield record
+            if record and (record[0].strip() or not is_blank(record)):
+                yield record if self._mark == self._delimiter else self._restored(record)
+
+    def _restored(self, record: list[str]) -> list[str]:
+        """The cells with what looks like a delimiter inside quotes as it was written."""
+        return [cell.replace(_STAND_IN, self._delimiter) for cell in record]
 
     def _dialect(self) -> dict[str, Any]:
         return {
-            "delimiter": self._delimiter,
+            "delimiter": self._mark,
             "quotechar": self._quote,
             "quoting": csv.QUOTE_NONE if self._quote is None else csv.QUOTE_MINIMAL,
             "escapechar": self._escape,
             "doublequote": self._escape is None,
-            "skipinitialspace": self._trim and self._delimiter != " ",
+            "skipinitialspace": self._trim and self._mark != " ",
         }
 
     def _broken(self, error: csv.Error, line: int) -> Problem:
@@ -175,7 +189,7 @@ class DelimitedCodec:
             names = self._read_header(records, lines)
             if names is None:
                 return
-        frame = self._frame(names)
+        frame = self._columns.framer(names)
         count, total, ended = 0, Decimal(0), False
         for record in records:
             line = feed.began
@@ -192,11 +206,11 @@ class DelimitedCodec:
                     continue
                 count += 1
                 total += self._trailer.amount(record)
-            row = frame(record, line)
-            if lines.odd and (odd := self._odd(lines, line, record, row)):
+            rows = frame(record, line)
+            if lines.odd and (odd := self._odd(lines, line, record, rows[0])):
                 yield odd
             else:
-                yield row
+                yield from rows
         if self._trailer is not None and not ended and (count or names is not None):
             raise FormatError(
                 f"line {lines.number}: expected a trailer {self._trailer.equals!r}, got the end of the file"
@@ -209,87 +223,32 @@ class DelimitedCodec:
         return problem_of_odd_text("".join(record), line, lines.encoding, row.raw)
 
     def _read_header(self, records: Iterator[list[str] | Problem], lines: Lines) -> list[str] | None:
-        for record in records:
+        """The header; where it has to be found, the first row that holds all columns that must be there."""
+        above: list[str] | None = None
+        for passed, record in enumerate(records):
             if isinstance(record, Problem):
                 raise FormatError(f"line {record.line}: expected a header, got quotes that do not pair up")
             odd = problem_of_odd_text("".join(record), lines.number, lines.encoding, immutabledict())
             if odd is not None:
                 raise FormatError(str(odd))
-            return [cell.strip() for cell in record]
-        return None
-
-    def _frame(self, names: list[str] | None) -> Callable[[list[str], int], Row | Problem]:
-        """The function from a record to a row, knowing where each place stands."""
-        slots = self._slots(names)
-        columns = [None if slot is None else slot + 1 for slot in slots]
-        least = 1 + max((slot for slot in slots if slot is not None), default=0)
-        width = least if names is None else len(names)
-        keys = None if names is None else _unique(names)
-        whole, gathers = None not in slots, [slot or 0 for slot in slots]
-
-        def frame(record: list[str], line: int) -> Row | Problem:
-            found = len(record)
-            raw = immutabledict(zip(keys or map(str, range(1, found + 1)), record, strict=False))
-            if found < width:
-                if not self._pads:
-                    return Problem(line=line, expected=f"{width} columns", message=f"{found} columns", raw=raw)
-                record = record + [""] * (width - found)
-            elif found > width and keys is not None and not _is_blank(record[width:]):
-                return Problem(line=line, expected=f"{width} columns", message=f"{found} columns", raw=raw)
-            if whole:
-                return Row(line, [record[slot] for slot in gathers], raw, columns)
-            return Row(line, [None if slot is None else record[slot] for slot in slots], raw, columns)
-
-        return frame
-
-    def _slots(self, names: list[str] | None) -> list[int | None]:
-        """
-        Where each place stands in a record.
-
-        Raises:
-            FormatError: A place is missing, or stands there twice.
-        """
-        fold: Callable[[str], str] = str.casefold if self._folds else str
-        found: dict[str, list[int]] = {}
-        for index, name in enumerate(names or ()):
-            found.setdefault(fold(name), []).append(index)
-        slots: list[int | None] = []
-        missing: list[str] = []
-        for place in self._places:
-            if isinstance(place.at, int):
-                slots.append(place.at - 1)
-                continue
-            at = found.get(fold(place.at.strip()), [])
-            if len(at) > 1:
-                raise FormatError(f"header: expected column {place.at!r} once, got it {len(at)} times")
-            if not at and not place.optional:
-                missing.append(place.at)
-            slots.append(at[0] if at else None)
-        if missing:
-            raise FormatError("header: " + "; ".join(_missing(missing, names or ())))
-        return slots
+            names = [cell.strip() for cell in record]
+            if not self._seeks or self._columns.are_there(names):
+                return names
+            above = above or names
+            if passed == _MOST_ABOVE:
+                break
+        return above
 
     # -------------------------------------------------------------- writing
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
-        order, width = self._order()
-        rows = [_spread(row, order, width) for record in records for row in record]
-        out = [self._header_row(order, width)] if self._header else []
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
+        rows = [each for record in records for each in self._columns.records(record)]
+        out = [self._joined(self._columns.header())] if self._header else []
         out += [self._joined(row) for row in rows]
         if self._trailer is not None:
             out.append(self._joined(self._trailer.written(rows)))
-        return self._text.encode("".join(line + self._end for line in out))
-
-    def _order(self) -> tuple[list[int], int]:
-        """Column of each place: positions where they say so, headers in between in their order; and the width."""
-        taken = {place.at - 1 for place in self._places if isinstance(place.at, int)}
-        free = iter(index for index in range(10**6) if index not in taken)
-        order = [place.at - 1 if isinstance(place.at, int) else next(free) for place in self._places]
-        return order, max(order, default=-1) + 1
-
-    def _header_row(self, order: list[int], width: int) -> str:
-        names = [place.at if isinstance(place.at, str) else "" for place in self._places]
-        return self._joined(_spread(names, order, width))
+        text = self._end.join(out) + (self._end if out and self._ends_last else "")
+        return self._text.encode(text)
 
     def _joined(self, row: Sequence[str]) -> str:
         line = self._delimiter.join(map(self._cell, row))
@@ -327,40 +286,8 @@ class DelimitedCodec:
         return text.strip() if self._trim else text
 
 
-def _is_blank(record: list[str]) -> bool:
-    return not any(cell.strip() for cell in record)
-
-
 def _media_type(delimiter: str) -> str:
     return "text/tab-separated-values" if delimiter == "\t" else "text/csv"
-
-
-def _unique(names: list[str]) -> list[str]:
-    """Headers as keys: a repeated or empty one gets its position."""
-    seen: set[str] = set()
-    keys = []
-    for index, name in enumerate(names, start=1):
-        key = name if name and name not in seen else f"{name}#{index}"
-        seen.add(key)
-        keys.append(key)
-    return keys
-
-
-def _missing(places: Sequence[str], names: Sequence[str]) -> Iterator[str]:
-    """Each place with the nearest name that is there; those that nothing is near to are named together."""
-    folded = {name.casefold(): name for name in names}
-    nearest = {at: difflib.get_close_matches(at.casefold(), folded, n=1, cutoff=0.6) for at in places}
-    yield from (f"expected column {at!r}, got {folded[near[0]]!r}" for at, near in nearest.items() if near)
-    if far := [repr(at) for at, near in nearest.items() if not near]:
-        there = ", ".join(map(repr, names[:20])) or "nothing"
-        yield f"expected column{'s' * (len(far) > 1)} {', '.join(far)}, got {there}"
-
-
-def _spread(row: Sequence[Cell], order: Sequence[int], width: int) -> list[str]:
-    cells = [""] * width
-    for index, cell in zip(order, row, strict=True):
-        cells[index] = cell if isinstance(cell, str) else ""
-    return cells
 
 
 def build_delimited(options: Mapping[str, Any], places: Sequence[Place]) -> DelimitedCodec:
@@ -368,15 +295,10 @@ def build_delimited(options: Mapping[str, Any], places: Sequence[Place]) -> Deli
     faults: list[Fault] = []
     marks = [options.get("delimiter", ","), options.get("quote", '"'), options.get("escape")]
     given = [mark for mark in marks if mark is not None]
-    if len(set(given)) < len(given) or any(mark in "\r\n" for mark in given):
+    if len(set(given)) < len(given) or any(set(mark) & set("\r\n") for mark in given):
         expected = "delimiter, quote and escape that differ, none of them a line break"
         faults.append(Fault("", path="$.codec", expected=expected, found=given))
-    if not options.get("header", True):
-        faults += [
-            Fault("", path=f"{place.path}.at", expected="a position, as the file has no header", found=place.at)
-            for place in places
-            if isinstance(place.at, str)
-        ]
+    faults += column_faults(places, options)
     if faults:
         raise LayoutError("layout", faults)
     return DelimitedCodec(options, places)

@@ -11,7 +11,9 @@ from immutabledict import immutabledict
 
 from fcflow.documents import from_document, to_document
 from fcflow.errors import DocumentError, EncodeError
+from fcflow.formats.codec import Batch
 from fcflow.formats.json_lines import one_line, read_objects
+from fcflow.formats.reading import Source
 from fcflow.model import Order, Problem, Record, ShippingOrder, StatusUpdate, StockLevel
 
 __all__ = ["DocumentEngine"]
@@ -41,7 +43,7 @@ class DocumentEngine:
         self._options = options
         self._classes = _CLASSES[holds]
 
-    def decode(self, stream: BinaryIO) -> Iterator[Record | Problem]:
+    def decode(self, stream: BinaryIO, source: Source) -> Iterator[Record | Problem]:
         for item in read_objects(stream, self._options):
             if isinstance(item, Problem):
                 yield item
@@ -56,7 +58,7 @@ class DocumentEngine:
     def _class_of(self, document: Mapping[str, Any]) -> type:
         return self._classes[-1] if "fulfilment_id" in document else self._classes[0]
 
-    def encode(self, values: Iterable[Any]) -> bytes:
+    def encode(self, values: Iterable[Any], batch: Batch) -> bytes:
         return b"".join(one_line(to_document(self._checked(value))) for value in values)
 
     def projections(self, value: Any) -> list[Any]:

@@ -14,14 +14,37 @@ from typing import Any
 from attrs import fields as attrs_fields
 from attrs import frozen
 
+from fcflow.formats.codec import Batch
 from fcflow.model import Address, Status
 
-__all__ = ["TYPES", "FieldInfo", "Said", "catalogue", "find_field", "nearest_field"]
+__all__ = ["ASIDE", "TYPES", "FieldInfo", "Said", "Written", "catalogue", "find_field", "nearest_field"]
 
 TYPES = ("text", "integer", "amount", "weight", "datetime", "payment", "country", "currency", "status", "list")
 """How a field is read and written. ``weight`` is whole grams, ``amount`` a `Decimal`, ``datetime`` an aware instant."""
 
+ASIDE = "aside."
+"""Begins the name of what a row says and no value holds: only ``derive`` may ask for it."""
+
 Getter = Callable[[Any, Any], Any]
+
+
+@frozen
+class Written:
+    """
+    Where writing has got to.
+
+    Args:
+        record: Number of the record in the payload, from 1.
+
+        row: Number of the row in the payload, from 1.
+
+        line: Number of the row in its record, from 1.
+    """
+
+    batch: Batch
+    record: int
+    row: int
+    line: int
 
 
 @frozen
@@ -43,6 +66,10 @@ class FieldInfo:
         get: Takes the record's value and the line (``None`` where there is none).
 
         written_only: It follows from others and is not read back.
+
+        read_only: It is made part of others on reading; nothing is written.
+
+        of_payload: Takes where writing has got to, for what belongs to the payload and to no value.
     """
 
     name: str
@@ -50,6 +77,8 @@ class FieldInfo:
     on_line: bool
     get: Getter
     written_only: bool = False
+    read_only: bool = False
+    of_payload: Callable[[Written], Any] | None = None
 
 
 def _of_order(name: str, *, holds: str) -> Getter:
@@ -131,6 +160,15 @@ _STATUS_LINE = {"line_id": "text", "sku": "text", "shipped": "integer", "short":
 _STATUS_LINE |= {"cancelled": "integer", "returned": "integer"}
 _STOCK = {"location": "text", "sku": "text", "on_hand": "integer", "reserved": "integer"}
 _STOCK |= {"inbound": "integer", "as_of": "datetime"}
+_OF_PAYLOAD: Mapping[str, tuple[str, Callable[[Written], Any]]] = {
+    "batch.number": ("integer", lambda written: written.batch.number),
+    "batch.at": ("datetime", lambda written: written.batch.at),
+    "batch.partner": ("text", lambda written: written.batch.partner or None),
+    "batch.key": ("text", lambda written: written.batch.key or None),
+    "batch.test": ("text", lambda written: "true" if written.batch.test else "false"),
+    "batch.record": ("integer", lambda written: written.record),
+    "batch.row": ("integer", lambda written: written.row),
+}
 
 
 @cache
@@ -144,11 +182,20 @@ def catalogue(kind: str, holds: str) -> Mapping[str, FieldInfo]:
         holds: For orders ``order`` or ``shipping_order``; otherwise the kind's only value.
 
     Example:
-        >>> [field.name for field in catalogue("stock", "stock_level").values()]
-        ['location', 'sku', 'on_hand', 'reserved', 'inbound', 'as_of']
+        >>> [name for name in catalogue("stock", "stock_level") if not name.startswith("batch.")]
+        ['location', 'sku', 'on_hand', 'reserved', 'inbound', 'as_of', 'available', 'frozen']
     """
     fields = _orders(holds) if kind == "orders" else _status() if kind == "status" else _stock()
-    return {field.name: field for field in fields}
+    return {field.name: field for field in (*fields, *_of_payload())}
+
+
+def _nothing(value: Any, part: Any) -> None:
+    return None
+
+
+def _of_payload() -> Iterable[FieldInfo]:
+    for name, (type_, get) in _OF_PAYLOAD.items():
+        yield FieldInfo(name=name, type=type_, on_line=False, get=_nothing, written_only=True, of_payload=get)
 
 
 def _orders(holds: str) -> Iterable[FieldInfo]:
@@ -184,6 +231,15 @@ def _status() -> Iterable[FieldInfo]:
         yield FieldInfo(name=name, type=type_, on_line=False, get=_of_shipment(name))
     for name, type_ in _STATUS_LINE.items():
         yield FieldInfo(name=f"line.{name}", type=type_, on_line=True, get=_of_status_line(name))
+    yield FieldInfo(name="line.ordered", type="integer", on_line=True, get=_ordered)
+
+
+def _ordered(value: Any, part: Any) -> int | None:
+    """As many units as the counts of a line speak of, where it says how many left."""
+    line = part[1]
+    if line is None or line.shipped is None:
+        return None
+    return int(line.shipped) + (line.short or 0) + (line.cancelled or 0)
 
 
 def _said(value: Any, part: Any) -> Said | None:
@@ -201,17 +257,25 @@ def _of_status_line(name: str) -> Getter:
 def _stock() -> Iterable[FieldInfo]:
     for name, type_ in _STOCK.items():
         yield FieldInfo(name=name, type=type_, on_line=False, get=_of_value(name))
+    yield FieldInfo(name="available", type="integer", on_line=False, get=_available)
+    yield FieldInfo(name="frozen", type="integer", on_line=False, get=_nothing, read_only=True)
+
+
+def _available(value: Any, part: Any) -> int | None:
+    return None if value.on_hand is None else value.on_hand - (value.reserved or 0)
 
 
 def find_field(kind: str, holds: str, name: str) -> FieldInfo | None:
     """
-    The field of this name, or ``None``; ``properties.<name>`` and ``line.properties.<name>`` have any name.
+    The field of this name, or ``None``; ``aside.``, ``properties.`` and ``line.properties.`` may begin any name.
 
     Example:
         >>> find_field("orders", "order", "properties.gift").type
         'text'
     """
     known = catalogue(kind, holds).get(name)
+    if known is None and name.startswith(ASIDE) and name != ASIDE:
+        return FieldInfo(name=name, type="text", on_line=False, get=_nothing, read_only=True)
     if known is not None or kind != "orders":
         return known
     head, _, key = name.partition("properties.")

@@ -14,7 +14,7 @@ from immutabledict import immutabledict
 
 from fcflow.errors import Fault, LayoutError
 from fcflow.formats.cells import limited
-from fcflow.formats.codec import Cell, Place, Row, Unwritable
+from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
@@ -69,7 +69,7 @@ class FixedWidthCodec:
         self.content_type = f"text/plain; charset={self._text.encoding}"
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
-        lines = Lines(stream, self._text.encoding, self._limit)
+        lines = Lines(stream, self._text.reads, self._limit)
         for line in lines:
             text = line.rstrip("\r\n")
             if lines.number <= self._skip or not text.strip():
@@ -90,7 +90,7 @@ class FixedWidthCodec:
             return Problem(line=number, expected=f"{self._length} characters", message=f"{found} characters", raw=raw)
         return Row(number, [slot.bare(text[slot.start : slot.end]) for slot in self._slots], raw, self._columns)
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         lines = [self._line(row) + self._end for record in records for row in record]
         return self._text.encode("".join(lines))
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Cell, Place, Row
+from fcflow.formats.codec import Batch, Cell, Place, Row
 from fcflow.formats.text import MAX_LINE, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
@@ -85,7 +85,7 @@ class FormCodec:
         found = {int(match[1]) for name in form for pattern in self._numbered if (match := pattern.fullmatch(name))}
         return sorted(found) or [self._first]
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         given = list(records)
         if len(given) > 1:
             raise FormatError(f"a form holds one order, got {len(given)}; set the feed's batch to 1")

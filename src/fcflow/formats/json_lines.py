@@ -15,17 +15,27 @@ from typing import Any, BinaryIO
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Cell, Place, Row
+from fcflow.formats.codec import Batch, Cell, Place, Row
 from fcflow.formats.text import MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
-__all__ = ["JsonLinesCodec", "build_json_lines", "read_objects", "without_repeats"]
+__all__ = [
+    "JsonLinesCodec",
+    "build_json_lines",
+    "cell_of",
+    "json_value",
+    "raw_of",
+    "read_objects",
+    "refuse_constant",
+    "without_repeats",
+]
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def _refuse_constant(word: str) -> Any:
+def refuse_constant(word: str) -> Any:
+    """For ``parse_constant``: what Python reads beyond JSON is refused."""
     raise ValueError(f"{word} is not a number of JSON")
 
 
@@ -57,7 +67,7 @@ def read_objects(stream: BinaryIO, options: Mapping[str, Any], **numbers: Any) -
     encoding = options.get("encoding", "utf-8")
     lines = Lines(stream, encoding, options.get("max_line", MAX_LINE))
     load = json.JSONDecoder(
-        parse_constant=_refuse_constant, object_pairs_hook=without_repeats, strict=True, **numbers
+        parse_constant=refuse_constant, object_pairs_hook=without_repeats, strict=True, **numbers
     ).decode
     for line in lines:
         text = line.strip()
@@ -128,13 +138,13 @@ class JsonLinesCodec:
             for place, path in zip(self._places, self._paths, strict=True):
                 found = _get(entry, path.inner) if path.repeats else _get(value, path.outer)
                 try:
-                    cells.append(_cell(found))
+                    cells.append(cell_of(found))
                 except ValueError:
                     yield Problem(line=line, field=str(place.at), expected="a text or a number", found=str(found)[:60])
                     return
-            yield Row(line, cells, _raw(self._places, cells), [None] * len(cells))
+            yield Row(line, cells, raw_of(self._places, cells), [None] * len(cells))
 
-    def write(self, records: Iterable[Sequence[Sequence[Cell]]]) -> bytes:
+    def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
         lines = [dump(self._object(rows)) + "\n" for record in records for rows in self._alike(record)]
         return self._text.encode("".join(lines))
@@ -155,7 +165,7 @@ class JsonLinesCodec:
                     _put(made, path.outer, entries)
                 if cell in (None, "", []) or (index and not path.repeats):
                     continue
-                _put(entries[index] if path.repeats else made, path.inner or path.outer, _json_value(place, cell))
+                _put(entries[index] if path.repeats else made, path.inner or path.outer, json_value(place, cell))
         return made
 
     def carry(self, place: int, text: str) -> str:
@@ -176,7 +186,13 @@ def _put(target: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     target[keys[-1]] = value
 
 
-def _cell(value: Any) -> Cell:
+def cell_of(value: Any) -> Cell:
+    """
+    The cell of a JSON value whose numbers were read as text.
+
+    Raises:
+        ValueError: It is an object, or a list of anything but texts.
+    """
     if isinstance(value, str):
         return _storable(value)
     if value is None:
@@ -193,13 +209,14 @@ def _storable(text: str) -> str:
     return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
 
 
-def _json_value(place: Place, cell: Cell) -> Any:
+def json_value(place: Place, cell: Cell) -> Any:
     """A whole number as a number, where it is spelt as JSON spells one; all else as text."""
     plain = place.type == "integer" and isinstance(cell, str) and re.fullmatch("-?[1-9][0-9]{0,17}|0", cell)
     return int(plain[0]) if plain else cell
 
 
-def _raw(places: Sequence[Place], cells: Sequence[Cell]) -> immutabledict[str, str]:
+def raw_of(places: Sequence[Place], cells: Sequence[Cell]) -> immutabledict[str, str]:
+    """The cells that are there by their places, as text."""
     return immutabledict(
         (str(place.at), cell if isinstance(cell, str) else json.dumps(cell))
         for place, cell in zip(places, cells, strict=True)

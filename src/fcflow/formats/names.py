@@ -9,21 +9,37 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from fcflow.errors import Fault, FormatError
+from fcflow.formats.moments import is_zone
 from fcflow.model import ShippingOrder
 
-__all__ = ["MAX_NAME", "name_faults", "render_name"]
+__all__ = ["MAX_NAME", "ORDER_TAG", "name_faults", "render_name"]
 
 MAX_NAME = 120
 """Characters that a name has at most."""
 
-_TAG = re.compile(r"\{([A-Za-z_]*)(?::(0?[0-9]{1,2}))?\}")
+_TAG = re.compile(r"\{([A-Za-z_]*)(?::([^{}]*))?\}")
 _OLD_TAG = re.compile(r"\[\{([A-Z]+)\}\]|INCREMENT")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\.|$)", re.IGNORECASE)  # names of devices on Windows
+_WIDTH = re.compile("0?[0-9]{1,2}")
+_DIRECTIVES = re.compile(r"(?:[^%]|%[YymdHIMSjfpGVuUWbBaA%])*")
 
 _TIMES: Mapping[str, str] = {"date": "%Y%m%d", "time": "%H%M%S", "datetime": "%Y%m%d-%H%M%S"}
-_TAGS = (*_TIMES, "counter", "partner", "key", "fulfilment_id")
+_NUMBERS = ("counter", "batch")
+_OF_ORDER: Mapping[str, Callable[[ShippingOrder], str | None]] = {
+    "fulfilment_id": lambda order: order.fulfilment_id,
+    "order_id": lambda order: order.order.order_id,
+    "reference": lambda order: order.order.reference,
+    "location": lambda order: order.partner_location or order.location,
+}
+ORDER_TAG = re.compile(r"\{(?:" + "|".join(_OF_ORDER) + r")(?::[^{}]*)?\}")
+"""A tag that names one order, so that a file with it cannot hold several."""
+
+_CASES: Mapping[str, Callable[[str], str]] = {"upper": str.upper, "lower": str.lower}
+_TAGS = (*_TIMES, *_NUMBERS, "partner", "key", *_OF_ORDER)
 _OLD_TIMES: Mapping[str, str] = {
     "DATETIME": "%Y%m%d%H%M%S",
     "NOW": "%Y-%m-%d_%H_%M_%S",
@@ -57,9 +73,18 @@ def _tag_fault(match: re.Match[str]) -> Fault | None:
     if name not in _TAGS:
         near = difflib.get_close_matches(name, _TAGS, n=1) or ["}, {".join(_TAGS)]
         return Fault("unknown tag", expected=f"{{{near[0]}}}", found=match[0])
-    if match[2] is not None and name != "counter":
-        return Fault("a width fits the counter only", found=match[0], expected=f"{{{name}}}")
-    return None
+    said = match[2]
+    if said is None:
+        return None
+    if name in _NUMBERS:
+        right, expected = bool(_WIDTH.fullmatch(said)), f"{{{name}:06}}"
+    elif name in _TIMES:
+        pattern, _, zone = said.partition("@")
+        right = bool(_DIRECTIVES.fullmatch(pattern)) and (not zone or is_zone(zone))
+        expected = f"a pattern, a zone or both, as in {{{name}:%d%m%y@Europe/London}}"
+    else:
+        right, expected = said in _CASES, f"{{{name}:upper}} or {{{name}:lower}}"
+    return None if right else Fault("", found=match[0], expected=expected)
 
 
 def render_name(
@@ -68,8 +93,10 @@ def render_name(
     """
     The name of a file.
 
-    Tags are ``{date} {time} {datetime} {counter} {counter:06} {partner} {key} {fulfilment_id}``, times in UTC; and the
-    ancestor's ``[{DATETIME}] [{NOW}] [{TODAY}] [{WEEK}] [{MONTH}] INCREMENT``.
+    Tags are ``{date} {time} {datetime} {counter} {batch} {partner} {key} {fulfilment_id} {order_id} {reference}
+    {location}``, and the ancestor's ``[{DATETIME}] [{NOW}] [{TODAY}] [{WEEK}] [{MONTH}] INCREMENT``. A number may say
+    its width, ``{counter:06}``; a time its pattern and its zone, ``{date:%d%m%y@Europe/London}``, UTC when left out; a
+    text its case, ``{partner:upper}``.
 
     Args:
         now: An aware instant.
@@ -78,11 +105,12 @@ def render_name(
 
         key: The delivery key; unique, and the same for the same delivery.
 
-        order: What ``{fulfilment_id}`` names, where a file holds one order.
+        order: What ``{fulfilment_id}`` and the like name, where a file holds one order.
 
     Returns:
         Letters, digits, ``.``, ``_`` and ``-`` only, others become ``_``; at most `MAX_NAME` characters, the first of
-        them neither ``.`` nor ``-``. Ids that differ give names that differ.
+        them neither ``.`` nor ``-``, the last no ``.``, and no name that Windows keeps for a device. Ids that differ
+        give names that differ.
 
     Raises:
         FormatError: A tag is not known, or asks for an order where there is none.
@@ -98,30 +126,43 @@ def render_name(
     if faults:
         raise FormatError(f"file name {template!r}: {faults[0]}")
     instant = now.astimezone(UTC)
-    values: dict[str, Callable[[], str]] = {
-        "counter": lambda: str(counter),
-        "partner": lambda: _safe(partner),
-        "key": lambda: _safe(key),
-        "fulfilment_id": lambda: _safe(_id_of(order, template)),
-    }
-    values |= {name: lambda pattern=pattern: instant.strftime(pattern) for name, pattern in _TIMES.items()}  # type: ignore[misc]  # a default binds early
+    texts = {"partner": partner, "key": key}
+
+    def fill(tag: re.Match[str]) -> str:
+        name, said = tag[1], tag[2] or ""
+        if name in _NUMBERS:
+            return str(counter).zfill(int(said or 0))
+        if name in _TIMES:
+            return _time_text(instant, said, _TIMES[name])
+        value = texts[name] if name in texts else _of_order(order, name, template)
+        return _safe(value, _CASES.get(said, str), is_same=name == "partner")
+
     text = _OLD_TAG.sub(lambda tag: str(counter) if tag[1] is None else instant.strftime(_OLD_TIMES[tag[1]]), template)
-    return _fitted(_TAG.sub(lambda tag: values[tag[1]]().zfill(int(tag[2] or 0)), text))
+    return _fitted(_TAG.sub(fill, text))
 
 
-def _id_of(order: ShippingOrder | None, template: str) -> str:
+def _time_text(instant: datetime, said: str, usual: str) -> str:
+    pattern, _, zone = said.partition("@")
+    return instant.astimezone(ZoneInfo(zone) if zone else UTC).strftime(pattern or usual)
+
+
+def _of_order(order: ShippingOrder | None, name: str, template: str) -> str:
     if order is None:
-        raise FormatError(
-            f"file name {template!r}: {{fulfilment_id}} needs files of one order; set the feed's batch to 1"
-        )
-    return order.fulfilment_id
+        said = f"{{{name}}} needs files of one order; set the feed's batch to 1"
+        raise FormatError(f"file name {template!r}: {said}")
+    return _OF_ORDER[name](order) or ""
 
 
-def _safe(value: str) -> str:
-    """A value without unsafe characters; a mark is added where that could make two values equal."""
-    safe = _UNSAFE.sub("_", value)
+def _safe(value: str, to_case: Callable[[str], str], *, is_same: bool) -> str:
+    """
+    A value without unsafe characters; a mark is added where that could make two values equal.
+
+    Args:
+        is_same: Whether all files of the feed have this value, so that its case says nothing.
+    """
+    safe = _UNSAFE.sub("_", to_case(value))
     safe = f"_{safe[1:]}" if safe[:1] in (".", "-") else safe
-    return safe if safe == value else f"{safe}-{_mark(value)}"
+    return safe if safe == (to_case(value) if is_same else value) else f"{safe}-{_mark(value)}"
 
 
 def _mark(value: str) -> str:
@@ -131,6 +172,8 @@ def _mark(value: str) -> str:
 def _fitted(name: str) -> str:
     safe = _UNSAFE.sub("_", name)
     safe = f"_{safe[1:]}" if safe[:1] in ("", ".", "-") else safe
+    safe = f"{safe[:-1]}_" if safe[-1] == "." else safe
+    safe = f"_{safe}" if _RESERVED.match(safe) else safe
     if len(safe) <= MAX_NAME:
         return safe
     stem, point, extension = safe.rpartition(".")

@@ -26,12 +26,13 @@ def tables() -> dict[str, str]:
 
     Example:
         >>> sorted(tables())[:3]
-        ['builtin', 'codec-delimited', 'codec-fixed_width']
+        ['ask', 'builtin', 'codec-delimited']
     """
     document = schema()
     made = {"layout": _options(document), "field": _options(document["$defs"]["field"]), "builtin": _builtin()}
     made |= {f"codec-{name}": _options(codec) for name, codec in document["$defs"]["codecs"].items()}
     made["trailer"] = _options(document["$defs"]["codecs"]["delimited"]["properties"]["trailer"])
+    made |= {"derived": _options(document["$defs"]["derived"]), "ask": _options(document["$defs"]["ask"])}
     made["skip"] = _options(document["properties"]["skip"]["items"])
     return made | {mark: _fields(catalogue(kind, holds).values()) for mark, kind, holds in _CATALOGUES}
 

@@ -51,7 +51,7 @@ def schema() -> Mapping[str, Any]:
 def codec_schema(name: str) -> Mapping[str, Any]:
     """The options of a built-in codec, as a schema that stands alone."""
     defs = schema()["$defs"]
-    return {**defs["codecs"][name], "$defs": {"options": defs["options"]}}
+    return {**defs["codecs"][name], "$defs": {name: defs[name] for name in ("options", "loops")}}
 
 
 def json_path(parts: Sequence[str | int]) -> str:

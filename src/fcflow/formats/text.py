@@ -7,8 +7,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -16,9 +15,13 @@ from immutabledict import immutabledict
 
 from fcflow.errors import FormatError
 from fcflow.formats.codec import Unwritable
+from fcflow.formats.letters import nearest_letters
 from fcflow.model import Problem
 
-__all__ = ["MAX_LINE", "Lines", "TextOptions", "normal_encoding", "problem_of_odd_text"]
+__all__ = ["DETECT", "MAX_LINE", "Lines", "TextOptions", "decoded_whole", "normal_encoding", "problem_of_odd_text"]
+
+DETECT = "detect"
+_SAMPLE = 65_536
 
 MAX_LINE = 1_048_576
 """Characters that a line, or one record of several lines, may have unless the layout says otherwise."""
@@ -64,11 +67,36 @@ def _peekable(stream: BinaryIO) -> Iterator[Any]:
     if hasattr(stream, "peek"):
         yield stream
         return
-    reader = io.BufferedReader(stream)  # type: ignore[type-var]  # all it needs is readinto
+    reader = io.BufferedReader(stream, _SAMPLE)  # type: ignore[type-var]  # all it needs is readinto
     try:
         yield reader
     finally:
         reader.detach()
+
+
+def _chosen(wanted: str | Sequence[str], head: bytes) -> str:
+    """The encoding of a text that begins with *head*; the last of several where it is valid in none."""
+    if wanted == DETECT:
+        return _detected(head)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names[:-1]:
+        try:
+            codecs.getincrementaldecoder(name)().decode(head)
+        except UnicodeError:
+            continue
+        return name
+    return names[-1]
+
+
+def _detected(head: bytes) -> str:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeError:
+        from charset_normalizer import from_bytes  # slow to import, and only needed here
+
+        best = from_bytes(head[: head.rfind(b"\n") + 1] or head).best()
+        return "utf-8" if best is None else best.encoding
+    return "utf-8"
 
 
 class Lines:
@@ -78,6 +106,8 @@ class Lines:
     A byte order mark is believed: it overrules the encoding that the layout names.
 
     Args:
+        encoding: One; several, of which the first is taken that the beginning of the text is valid in; or ``detect``.
+
         limit: Characters a line may have.
 
     Attributes:
@@ -88,17 +118,19 @@ class Lines:
         odd: Numbers of lines that hold undecodable bytes or control characters.
     """
 
-    def __init__(self, stream: BinaryIO, encoding: str, limit: int = MAX_LINE) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str | Sequence[str], limit: int = MAX_LINE) -> None:
         self._stream = stream
-        self.encoding = encoding
+        self._wanted = encoding
+        self.encoding = encoding if isinstance(encoding, str) else encoding[0]
         self.limit = limit
         self.number = 0
         self.odd: set[int] = set()
 
     def __iter__(self) -> Iterator[str]:
         with _peekable(self._stream) as stream:
-            head = stream.peek(4)[:4]
-            self.encoding = next((name for mark, name in _MARKS if head.startswith(mark)), self.encoding)
+            head = stream.peek(_SAMPLE)[:_SAMPLE]
+            marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+            self.encoding = marked or _chosen(self._wanted, head)
             errors = "strict" if self.encoding.startswith(_WIDE) else "surrogateescape"
             text = io.TextIOWrapper(stream, self.encoding, errors=errors, newline="")
             try:
@@ -123,6 +155,28 @@ class Lines:
             yield line if self.number > 1 else line.removeprefix("\ufeff")
 
 
+def decoded_whole(stream: BinaryIO, encoding: str, most: int) -> str:
+    """
+    The whole text of a stream, for formats that cannot be read line by line; a byte order mark is believed.
+
+    Args:
+        most: Bytes that it may have.
+
+    Raises:
+        FormatError: It is longer, or not in its encoding.
+    """
+    content = stream.read(most + 1)
+    if len(content) > most:
+        raise FormatError(f"expected at most {most} bytes, got more")
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), encoding)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        at = getattr(error, "start", 0)
+        line = content.count(b"\n", 0, at) + 1
+        raise FormatError(f"line {line}, byte {at}: expected text in {encoding}, got {error}") from error
+
+
 class TextOptions:
     """
     How texts become bytes: what a text codec shares with the others.
@@ -130,13 +184,24 @@ class TextOptions:
     Args:
         options: The codec's options: ``encoding``, ``bom``, ``if_unencodable``, ``line_breaks``.
 
+    Attributes:
+        encoding: What is written; of several, the first.
+
+        reads: What `Lines` is to read: one encoding, several to be tried in turn, or ``detect``.
+
         keeps_breaks: Whether the format can hold a line break inside a cell.
     """
 
     def __init__(self, options: Mapping[str, Any], *, keeps_breaks: bool) -> None:
-        self.encoding = normal_encoding(options.get("encoding", "utf-8")) or "utf-8"
+        given = options.get("encoding", "utf-8")
+        self.reads: str | tuple[str, ...] = tuple(given) if isinstance(given, list | tuple) else given
+        first = self.reads if isinstance(self.reads, str) else self.reads[0]
+        self.encoding = normal_encoding(first) or "utf-8"
+        if isinstance(self.reads, str) and self.reads != DETECT:
+            self.reads = self.encoding
         self.bom = bool(options.get("bom", False))
-        self.replaces = options.get("if_unencodable", "refuse") == "replace"
+        way = options.get("if_unencodable", "refuse")
+        self._nearest = None if way == "refuse" else nearest_letters(self.encoding, way)
         wanted = options.get("line_breaks", "keep" if keeps_breaks else "space")
         self.keeps_breaks = keeps_breaks and wanted == "keep"
 
@@ -153,18 +218,11 @@ class TextOptions:
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError as error:
-            if self.replaces:
+            if self._nearest is not None:
                 return "".join(map(self._nearest, text))
             odd = text[error.start]
             raise Unwritable(f"expected text that {self.encoding} can hold, got {odd!r} in {text!r}") from error
         return text
-
-    def _nearest(self, character: str) -> str:
-        bare = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-        for candidate in (character, bare, _LETTERS.get(character, "?"), "?"):
-            if candidate and candidate.encode(self.encoding, "ignore").decode(self.encoding, "ignore") == candidate:
-                return candidate
-        return "?"
 
     def encode(self, text: str) -> bytes:
         """The bytes of a whole payload, with a byte order mark where the layout asks for one."""
@@ -173,10 +231,3 @@ class TextOptions:
         if self.encoding == "utf-16":
             mark = "\ufeff"
         return (mark + text).encode(encoding)
-
-
-_LETTERS = {
-    "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D",
-    "ł": "l", "Ł": "L", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i", "’": "'", "‘": "'",
-    "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "€": "EUR", "\u00a0": " ", "\u202f": " ",
-}  # fmt: skip

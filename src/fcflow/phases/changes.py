@@ -341,7 +341,7 @@ def resend(
             raise LifecycleError(f"delivery {outbox_id} is {row.state}: it is being sent")
         for view in writing.tx.fulfilments(ids=row.fulfilment_ids):
             _refuse_resend(outbox_id, view)
-        names = ("partner", "name", "target", "content_type", "size", "sha256", "layout_hash")
+        names = ("partner", "name", "target", "content_type", "size", "sha256", "layout_hash", "number")
         again = {name: getattr(row, name) for name in names}
         again |= {"content": writing.tx.delivery_content(row.outbox_id), "delivery_key": uuid.uuid4().hex}
         again |= {"state": OutboxState.PENDING, "attempts": 0, "replaces": row.outbox_id}

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
+from fcflow.behaviour import Lately
 from fcflow.errors import FcflowError, LifecycleError, PluginError
 from fcflow.formats import Layout
 from fcflow.lifecycle import Fact
@@ -138,6 +139,8 @@ class Context:
 
         priority: Which of them is served first.
 
+        lately: What counts when a rule asks how a location behaves.
+
         live_rules: Whether the rule set that is live in the store replaces *rules*.
 
         currency: What rule sets that go live there and name no currency compare money in.
@@ -163,6 +166,7 @@ class Context:
     open_way: Callable[[Partner, str], Transport] | None = None
     lease_s: float = 300
     priority: Priority = field(factory=Priority)
+    lately: Lately = field(factory=Lately)
     live_rules: bool = False
     currency: str | None = None
     actor: str = field(default="synchronizer")

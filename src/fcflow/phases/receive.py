@@ -140,7 +140,7 @@ class _Intake:
             self._settle(transport, taken.offer, repeated.sighting_id, repeated.state)
             return
         try:
-            records, problems = self._decode(taken.content)
+            records, problems = self._decode(taken)
             sighting_id = self._applied(taken, records, problems)
             state = "applied"
         except FormatError as error:
@@ -158,10 +158,11 @@ class _Intake:
         same = [s for s in known if s.sha256 == taken.fetched.sha256]
         return next((s for s in same if not s.settled or (left and s.modified_at is None)), None)
 
-    def _decode(self, content: bytes) -> tuple[list[Record], list[Problem]]:
+    def _decode(self, taken: _Taken) -> tuple[list[Record], list[Problem]]:
         records: list[Record] = []
         problems: list[Problem] = []
-        for item in self.layout.decode(content):
+        offer = taken.offer
+        for item in self.layout.decode(taken.content, name=offer.name, modified_at=offer.modified_at):
             if isinstance(item, Problem):
                 problems.append(item)
             else:

@@ -87,7 +87,7 @@ class RuleSetCalls:
             RuleError: It has faults.
         """
         name, document = _document(self._context, source)
-        run_examples(document, operators=self._context.plugins.operators)
+        run_examples(document, **self._context.plugins.rule_kinds)
         with self._context.writing(connection=connection, actor=actor) as writing:
             return _keep(document, name, RuleSetState.DRAFT, note, writing)
 
@@ -157,7 +157,7 @@ class RuleSetCalls:
     def stock_view(self) -> StockView:
         """The stock as rules see it now."""
         with self._context.store.reading() as tx:
-            return stock_view(self._context, tx, self._context.clock())
+            return stock_view(self._context, tx, self._context.clock(), any_rules=True)
 
     def replay(self, rules: RuleSource, *, since: datetime | None = None) -> RuleDiff:
         """
@@ -185,7 +185,7 @@ class RuleSetCalls:
             return source
         if _is_hash(source):
             return self.rule_set(str(source))
-        return load_rules(_document(self._context, source)[1], operators=self._context.plugins.operators)
+        return load_rules(_document(self._context, source)[1], **self._context.plugins.rule_kinds)
 
 
 # ------------------------------------------------------------------ the live one
@@ -239,7 +239,7 @@ def _publish(
             rules = _load(context, _find(writing.tx, source).hash, writing.tx)
         else:
             name, document = _document(context, source)
-            rules = load_rules(document, operators=context.plugins.operators)
+            rules = load_rules(document, **context.plugins.rule_kinds)
             _keep(document, name, RuleSetState.DRAFT, note, writing)
         _check_names(context, rules)
         before = writing.tx.live_rule_set()
@@ -295,7 +295,7 @@ def _load(context: Context, hash: str, tx: Transaction) -> RuleSet:
     if text is None:
         raise _refused("rules", "the store has no such rule set", hash)
     try:
-        return load_rules(text, operators=context.plugins.operators)
+        return load_rules(text, **context.plugins.rule_kinds)
     except RuleError as error:
         error.add_note(f"rule set {hash[:_SHORT]} of the store")
         raise
@@ -372,7 +372,7 @@ def _cases(
     skipped: list[Skipped],
     drifted: list[str],
 ) -> Iterator[tuple[RuleSet, Case]]:
-    view = stock_view(context, tx, context.clock())
+    view = stock_view(context, tx, context.clock(), any_rules=True)
     ids = list(decided)
     for start in range(0, len(ids), _CHUNK):
         for order in tx.orders(ids[start : start + _CHUNK]):

@@ -21,7 +21,7 @@ from fcflow.errors import (
     TransportRefusedError,
     TransportUnclearError,
 )
-from fcflow.formats import Layout
+from fcflow.formats import Batch, Layout
 from fcflow.formats.names import render_name
 from fcflow.lifecycle import advance, is_final
 from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingOrder
@@ -90,7 +90,7 @@ class _Once:
 
 
 @frozen
-class _Batch:
+class _Written:
     """What goes into one delivery."""
 
     views: tuple[FulfilmentView, ...]
@@ -159,8 +159,19 @@ class _Sender:
     def _mint(self, ids: Sequence[str]) -> Minted | None:
         """Write one delivery into the outbox; what cannot be written is marked and left out."""
         with self.context.writing(lease=self.lease) as writing:
-            batch = self._encode(writing, self._still_wanted(writing, ids))
-            return self._put(writing, batch) if batch.views else None
+            wanted = self._still_wanted(writing, ids)
+            batch = self._batch(writing)
+            written = self._encode(writing, wanted, batch)
+            return self._put(writing, written, batch) if written.views else None
+
+    @property
+    def _counter(self) -> str:
+        return f"{self.partner.code}:orders"
+
+    def _batch(self, writing: Writing) -> Batch:
+        """What the next delivery is; its number is taken once something is in it."""
+        number = writing.tx.next_number(self._counter)
+        return Batch(number=number, at=writing.now, partner=self.partner.code, key=uuid.uuid4().hex)
 
     def _still_wanted(self, writing: Writing, ids: Sequence[str]) -> list[tuple[OrderView, FulfilmentView]]:
         views = writing.tx.fulfilments(ids=ids)
@@ -172,19 +183,19 @@ class _Sender:
             if view.state in wanted and _may_leave(view) and not _kept_back(orders[view.order_id], view)
         ]
 
-    def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]]) -> _Batch:
+    def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]], batch: Batch) -> _Written:
         """The bytes of a batch; one order that does not fit its layout does not keep the others from leaving."""
         while wanted:
             values = tuple(shipping_order(self.context, self.partner, order, view) for order, view in wanted)
             try:
-                return _Batch(tuple(view for _, view in wanted), values, self.layout.encode(values))
+                return _Written(tuple(view for _, view in wanted), values, self.layout.encode(values, batch=batch))
             except FormatError as error:
                 bad = self._misfits(wanted) or {view.fulfilment_id: error for _, view in wanted}
                 for _, view in wanted:
                     if view.fulfilment_id in bad:
                         self._left_out(writing, view, bad[view.fulfilment_id])
                 wanted = [each for each in wanted if each[1].fulfilment_id not in bad]
-        return _Batch((), (), b"")
+        return _Written((), (), b"")
 
     def _left_out(self, writing: Writing, view: FulfilmentView, error: FormatError) -> None:
         """What the partner has already only stays out of this file."""
@@ -202,11 +213,10 @@ class _Sender:
                 found[view.fulfilment_id] = error
         return found
 
-    def _put(self, writing: Writing, batch: _Batch) -> Minted:
-        views, content = batch.views, batch.content
-        key = uuid.uuid4().hex
-        number = writing.tx.counter(f"{self.partner.code}:orders")
-        alone = batch.values[0] if len(views) == 1 else None
+    def _put(self, writing: Writing, written: _Written, batch: Batch) -> Minted:
+        views, content, key = written.views, written.content, batch.key
+        number = writing.tx.counter(self._counter)
+        alone = written.values[0] if len(views) == 1 else None
         name = render_name(
             self.feed.name, partner=self.partner.code, now=writing.now, counter=number, key=key, order=alone
         )
@@ -231,6 +241,7 @@ class _Sender:
             "layout_hash": self.layout.hash,
             "state": OutboxState.SENDING,
             "attempts": 1,
+            "number": number,
             "created_at": writing.now,
             "updated_at": writing.now,
         }

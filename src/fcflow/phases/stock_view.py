@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from fractions import Fraction
 
 from fcflow.allocation import day_began
+from fcflow.behaviour import behaviour
 from fcflow.lifecycle import is_final
 from fcflow.model import OrderState
 from fcflow.phases.context import ACTIVE, Context
+from fcflow.phases.handled import handled_since
 from fcflow.stock import Demand, StockView
 from fcflow.store import FulfilmentView, Transaction
 
@@ -18,9 +21,20 @@ _WAITING = (OrderState.OPEN, OrderState.BACKORDERED, OrderState.HELD)
 
 
 def stock_view(
-    context: Context, tx: Transaction, now: datetime, *, excluded: Mapping[str, frozenset[str]] | None = None
+    context: Context,
+    tx: Transaction,
+    now: datetime,
+    *,
+    excluded: Mapping[str, frozenset[str]] | None = None,
+    any_rules: bool = False,
 ) -> StockView:
-    """Pictures with every unit of ours laid over them, capacity used, and who must not have which order."""
+    """
+    Pictures with every unit of ours laid over them, capacity used, and who must not have which order.
+
+    Args:
+        any_rules: Whether other rules than the context's own will ask; behaviour is measured only if one may.
+    """
+    asked = any_rules or context.ready.needs_behaviour or (context.rules is not None and context.rules.needs_behaviour)
     return StockView(
         context.locations,
         tx.pictures(),
@@ -33,7 +47,17 @@ def stock_view(
             if place.capacity_per_day is not None
         },
         excluded=excluded or {},
+        measures=_measures(context, tx, now) if asked else {},
     )
+
+
+def _measures(context: Context, tx: Transaction, now: datetime) -> dict[tuple[str, str], Fraction]:
+    found = behaviour(handled_since(tx, now - timedelta(days=context.lately.days)), now=now)
+    return {
+        (code, name): value
+        for code, each in found.items()
+        for name, value in each.measures(context.lately.least_orders).items()
+    }
 
 
 def _demands_placed(tx: Transaction) -> list[Demand]:

@@ -60,7 +60,7 @@ class _Builder:
         unknown = [key for key in keys if key not in _KEYWORDS and key != "then"]
         if unknown:
             raise _refuse(unknown[0])
-        taken_along = {"then", "additionalProperties" if "properties" in schema else ""}
+        taken_along = {"then", "patternProperties", "additionalProperties" if "properties" in schema else ""}
         return _all_of([_KEYWORDS[key](self, schema) for key in keys if key not in taken_along])
 
     def named(self, name: str) -> Accepts:
@@ -130,15 +130,22 @@ def _required(builder: _Builder, schema: Mapping[str, Any]) -> Accepts:
 
 
 def _properties(builder: _Builder, schema: Mapping[str, Any]) -> Accepts:
-    """``properties`` and ``additionalProperties`` in one walk over what is there."""
+    """``properties``, ``patternProperties`` and ``additionalProperties`` in one walk over what is there."""
     known = {key: builder.of(part) for key, part in schema.get("properties", {}).items()}
     more = schema.get("additionalProperties", True)
     other: Accepts = (lambda value: more) if isinstance(more, bool) else builder.of(more)
 
+    patterns = [
+        (re.compile(pattern), builder.of(part)) for pattern, part in schema.get("patternProperties", {}).items()
+    ]
+
     def accepts(value: Any) -> bool:
         if not isinstance(value, dict):
             return False
-        return all(known.get(key, other)(item) for key, item in value.items())
+        return all((known.get(key) or named(key))(item) for key, item in value.items())
+
+    def named(key: str) -> Accepts:
+        return next((accepts for pattern, accepts in patterns if pattern.search(key)), other)
 
     return accepts
 
@@ -241,6 +248,7 @@ _KEYWORDS: Mapping[str, _Keyword] = {
     "maximum": _most,
     "properties": _properties,
     "additionalProperties": _properties,
+    "patternProperties": _properties,
     "items": _items,
     "anyOf": _any_of,
     "if": _when,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ import attrs
 from attrs import frozen
 from immutabledict import immutabledict
 
+from fcflow.rules.extensions import RuleField
 from fcflow.rules.faults import nearest
 from fcflow.rules.fields import FIELDS, Field, FieldType, find_field
 from fcflow.rules.operators import OPERATORS, Operand, OperatorType
@@ -153,7 +154,11 @@ def _bracketed(modifiers: Mapping[str, Any]) -> str:
     return f"[{', '.join(words)}]" if words else ""
 
 
-def read_heading(text: str, operators: Mapping[str, OperatorType] = immutabledict()) -> Column:
+def read_heading(
+    text: str,
+    operators: Mapping[str, OperatorType] = immutabledict(),
+    fields: Mapping[str, RuleField] = immutabledict(),
+) -> Column:
     """
     The column that a heading stands for.
 
@@ -171,9 +176,9 @@ def read_heading(text: str, operators: Mapping[str, OperatorType] = immutabledic
     if plain.lower() in _STOCK:
         return Column("stock", op=_STOCK[plain.lower()])
     modifiers, rest = _modifiers(plain)
-    over, rest = _quantifier(rest)
+    over, rest = _quantifier(rest, fields)
     name, op = _split_operator(rest, operators)
-    found = _field_of(name)
+    found = fields[name].as_field() if name in fields else _field_of(name, fields)
     _check_scope(found, over)
     column = Column("test", found, op if ":" not in (op or "") else None, over, modifiers, operators.get(op or ""))
     _check_operator(column, op)
@@ -195,9 +200,9 @@ def _modifiers(text: str) -> tuple[dict[str, Any], str]:
     return found, match[1]
 
 
-def _quantifier(text: str) -> tuple[str | None, str]:
+def _quantifier(text: str, fields: Collection[str]) -> tuple[str | None, str]:
     word, _, rest = text.partition(" ")
-    if not rest.lower().startswith("line."):
+    if not rest.lower().startswith("line.") and rest.partition(" ")[0] not in fields:
         return None, text
     if word.lower() == "sum":
         return "sum_lines", rest
@@ -218,10 +223,10 @@ def _split_operator(text: str, operators: Mapping[str, OperatorType]) -> tuple[s
     return text, None
 
 
-def _field_of(name: str) -> Field:
+def _field_of(name: str, fields: Collection[str]) -> Field:
     found = find_field(name) or find_field(name.lower())
     if found is None:
-        raise Bad("unknown field", found=name, expected=nearest(name, [*FIELDS, "properties.<name>"]))
+        raise Bad("unknown field", found=name, expected=nearest(name, [*FIELDS, *fields, "properties.<name>"]))
     return found
 
 

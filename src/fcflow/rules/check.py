@@ -21,7 +21,7 @@ from fcflow.rules.analysis import Box, boxes_of, covered_by_one
 from fcflow.rules.compile import Verdict, compile_node
 from fcflow.rules.effective import boundaries
 from fcflow.rules.fields import Facts
-from fcflow.rules.tree import Node, Rule, Stock, StockAge, SumLines, Test, walk
+from fcflow.rules.tree import Measured, Node, Rule, Stock, StockAge, SumLines, Test, walk
 from fcflow.rules.witness import Draft, Witness, draft_of
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _may_be_unknown(node: Node) -> bool:
             return node.operator is not None or not (node.field.always or node.op in ("exists", "absent"))
         case SumLines():
             return not node.field.always
-        case Stock() | StockAge():
+        case Stock() | StockAge() | Measured():
             return True
         case _:
             return False

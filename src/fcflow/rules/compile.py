@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from fcflow.errors import PluginError
@@ -18,6 +19,7 @@ from fcflow.rules.tree import (
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -28,7 +30,7 @@ from fcflow.rules.tree import (
     Truth,
 )
 
-__all__ = ["Verdict", "all_of", "compile_node"]
+__all__ = ["Verdict", "all_of", "compile_node", "key_reader", "keys_of", "measure_of"]
 
 Verdict = Callable[[Facts], bool | None]
 
@@ -65,6 +67,8 @@ def compile_node(node: Node) -> Verdict:
             return _stock(node)
         case StockAge():
             return _stock_age(node)
+        case Measured():
+            return _measured(node)
 
 
 def _true(facts: Facts) -> bool | None:
@@ -173,7 +177,45 @@ def _in_currency(node: Test, check: Callable[[Any, Facts], bool | None]) -> Verd
     return verdict
 
 
+def key_reader(operator: OperatorType, get: Callable[[Facts], Any]) -> Callable[[Facts], Any]:
+    """From the field's value to the key by which an indexed operator is looked up."""
+    key = operator.key
+    assert key is not None  # only asked of operators that are indexed
+
+    def read(facts: Facts) -> Any:
+        value = get(facts)
+        if value is None:
+            return None
+        try:
+            return key(value)
+        except Exception as error:
+            raise PluginError(f"operator {operator.name}: {type(error).__name__}: {error}") from error
+
+    return read
+
+
+def keys_of(operator: OperatorType, argument: Any) -> frozenset[Any]:
+    """The keys for which an indexed operator holds."""
+    assert operator.keys is not None  # only asked of operators that are indexed
+    try:
+        return frozenset(operator.keys(argument))
+    except Exception as error:
+        raise PluginError(f"operator {operator.name}: {type(error).__name__}: {error}") from error
+
+
+def _indexed(node: Test, operator: OperatorType) -> Verdict:
+    key, wanted = key_reader(operator, node.field.get), keys_of(operator, node.value)
+
+    def verdict(facts: Facts) -> bool | None:
+        found = key(facts)
+        return None if found is None else found in wanted
+
+    return verdict
+
+
 def _foreign(node: Test, operator: OperatorType) -> Verdict:
+    if operator.indexed:
+        return _indexed(node, operator)
     get, argument = node.field.get, node.value
 
     def verdict(facts: Facts) -> bool | None:
@@ -333,6 +375,22 @@ def _stock_age(node: StockAge) -> Verdict:
         return check(facts.now - min(each for each in taken if each is not None))
 
     return verdict
+
+
+def _measured(node: Measured) -> Verdict:
+    check = compare(node.op, node.value)
+
+    def verdict(facts: Facts) -> bool | None:
+        value = measure_of(facts.view, node.at, node.measure)
+        return None if value is None else check(value)
+
+    return verdict
+
+
+def measure_of(view: View | None, location: str, measure: str) -> Fraction | None:
+    """What *view* knows of the location's behaviour; ``None`` where it knows nothing."""
+    measured: Callable[[str, str], Fraction | None] | None = getattr(view, "measured", None)
+    return None if measured is None else measured(location, measure)
 
 
 def _pictures(location: str, facts: Facts) -> Iterator[datetime | None]:

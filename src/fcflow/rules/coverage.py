@@ -19,13 +19,28 @@ from fcflow.rules.compile import compile_node
 from fcflow.rules.diff import Case
 from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
+from fcflow.rules.extensions import EffectType, RuleField
 from fcflow.rules.faults import Faults
 from fcflow.rules.fields import Facts
 from fcflow.rules.operators import OperatorType
 from fcflow.rules.ruleset import Needs, RuleSet, load_rules
 from fcflow.rules.shape import check_shape
 from fcflow.rules.source import plain, read
-from fcflow.rules.tree import AllOf, AnyOf, CountLines, Lines, Named, Node, Not, Rule, Stock, StockAge, SumLines, Test
+from fcflow.rules.tree import (
+    AllOf,
+    AnyOf,
+    CountLines,
+    Lines,
+    Measured,
+    Named,
+    Node,
+    Not,
+    Rule,
+    Stock,
+    StockAge,
+    SumLines,
+    Test,
+)
 
 __all__ = ["Coverage", "ExampleResult", "LeafCoverage", "RuleCoverage", "measure_coverage", "run_examples"]
 
@@ -60,7 +75,11 @@ class ExampleResult:
 
 
 def run_examples(
-    source: Any, *, operators: Mapping[str, OperatorType] | None = None
+    source: Any,
+    *,
+    operators: Mapping[str, OperatorType] | None = None,
+    fields: Mapping[str, RuleField] | None = None,
+    effects: Mapping[str, EffectType] | None = None,
 ) -> tuple[RuleSet, tuple[ExampleResult, ...]]:
     """
     Load a rule set and run its examples; unlike `load_rules`, one that fails stops nothing.
@@ -86,7 +105,9 @@ def run_examples(
         check_shape(document, faults)
     if len(faults):
         raise RuleError(name, faults.sorted(document))
-    rules = load_rules(_without_examples(document), operators=operators or {})
+    rules = load_rules(
+        _without_examples(document), operators=operators or {}, fields=fields or {}, effects=effects or {}
+    )
     results = [
         _run(rule, number, example)
         for raw, rule in zip(document["rules"], rules.rules, strict=True)
@@ -124,7 +145,7 @@ def _example_facts(example: dict[str, Any]) -> tuple[Facts | None, Faults]:
     faults = Faults()
     order = example_order(example["order"], faults, ("order",))
     now = example_now(example.get("now"), faults, ("now",))
-    view = example_view(example.get("view"), now, faults, ("view",))
+    view = example_view(example, now, faults, ())
     return (None if order is None or len(faults) else Facts(order, view, now)), faults
 
 
@@ -321,7 +342,7 @@ def _leaves(node: Node, of_line: bool) -> list[tuple[Node, bool]]:
             return _leaves(node.part, True)
         case CountLines() | SumLines():
             return [(node, of_line), *([] if node.where is None else _leaves(node.where, True))]
-        case Test() | Stock() | StockAge():
+        case Test() | Stock() | StockAge() | Measured():
             return [(node, of_line)]
         case _:
             return []
@@ -339,6 +360,8 @@ def _text(node: Node) -> str:
             return f"{' or '.join(node.at)} covers {node.covers}"
         case StockAge():
             return f"stock age at {node.at} {node.op} {node.value}"
+        case Measured():
+            return f"{node.measure} of {node.at} {node.op} {float(node.value):g}"
         case _:
             return type(node).__name__
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -27,6 +28,7 @@ from fcflow.rules.tree import (
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -214,6 +216,8 @@ class Encoding:
                 return _or(true for true, _ in pairs), _and(false for _, false in pairs)
             case StockAge():
                 return self._stock_age(node)
+            case Measured():
+                return self._measured(node)
 
     def _free(self, key: Any) -> Pair:
         """A condition of which nothing is known but that it is not true and false at once."""
@@ -233,6 +237,8 @@ class Encoding:
 
     def _test(self, test: Test, line: int | None) -> Pair:
         at = line if test.field.scope == "line" else None
+        if ":" in test.field.name:
+            return self._free((content(test), at))
         if test.field.type is FieldType.SET:
             return self._free((content(test), at)) if test.operator is not None else self._members(test)
         variable = self.variable(test.field, at)
@@ -475,6 +481,13 @@ class Encoding:
         true = _compared(node.op, self.atom(("age", node.at), z3.Int), node.value)
         return _and([known, true]), _and([known, _not(true)])
 
+    def _measured(self, node: Measured) -> Pair:
+        known = self.atom(("known", node.at, node.measure))
+        value = self.atom(("measure", node.at, node.measure), z3.Real)
+        self.axioms.append(value >= 0 if node.measure == "median_hours" else z3.And(value >= 0, value <= 1))
+        true = _compared(node.op, value, node.value)
+        return _and([known, true]), _and([known, _not(true)])
+
     # -------------------------------------------------------------- what hangs together
 
     def links(self) -> list[Any]:
@@ -596,6 +609,8 @@ class Encoding:
                 draft.stock[key[1][1]] = said
             elif key[0] == "age" and _holds(model, self._atoms["aged", key[1]]):
                 draft.stock_age[key[1]] = _MICROSECOND * max(0, _whole(model, atom))
+            elif key[0] == "measure" and _holds(model, self._atoms["known", key[1], key[2]]):
+                draft.measures[key[1], key[2]] = model.eval(atom, model_completion=True).as_fraction()
 
     def _stranger_tag(self, folded: str) -> str:
         taken = {key[1] for key in self._atoms if key[0] == "tag"}
@@ -616,6 +631,8 @@ def _number(value: Any) -> Any:
         return (value - _EPOCH) // _MICROSECOND
     if isinstance(value, timedelta):
         return value // _MICROSECOND
+    if isinstance(value, Fraction):
+        return z3.Q(value.numerator, value.denominator)
     return z3.RealVal(format(value, "f")) if isinstance(value, Decimal) else value
 
 

@@ -4,8 +4,9 @@ Orders and views as examples and vectors write them: only what matters is said, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 from attrs import field, fields, frozen
@@ -27,10 +28,13 @@ class ExampleView:
 
     Args:
         levels: Location and SKU to units and the instant of the picture; ``None`` units never run short.
+
+        measures: Location and measure to what was measured.
     """
 
     levels: Mapping[tuple[str, str], tuple[int | None, datetime | None]]
     locations: Mapping[str, Location] = field(factory=immutabledict)
+    measures: Mapping[tuple[str, str], Fraction] = field(factory=immutabledict)
 
     def allocatable(self, location: str, sku: str) -> int | None:
         """Units that may be promised; none where the example says nothing."""
@@ -48,22 +52,39 @@ class ExampleView:
         """None."""
         return frozenset()
 
+    def measured(self, location: str, measure: str) -> Fraction | None:
+        """How the location behaved; ``None`` where the example says nothing."""
+        return self.measures.get((location, measure))
+
 
 def example_now(written: Any, faults: Faults, path: Path) -> datetime | None:
     """The instant of an example; ``None`` where it has none."""
     return None if written is None else _typed(instant, written, faults, path)
 
 
-def example_view(written: Any, now: datetime | None, faults: Faults, path: Path) -> ExampleView | None:
-    """The view of an example; a bare number was taken at *now*."""
-    if not isinstance(written, Mapping):
+def example_view(example: Mapping[str, Any], now: datetime | None, faults: Faults, path: Path) -> ExampleView | None:
+    """
+    What an example says of the world in ``view`` and ``behaviour``; ``None`` where it says nothing.
+
+    A bare number of units was taken at *now*.
+    """
+    stock, behaviour = example.get("view"), example.get("behaviour")
+    if not isinstance(stock, Mapping) and not isinstance(behaviour, Mapping):
         return None
     levels: dict[tuple[str, str], tuple[int | None, datetime | None]] = {}
-    for location, skus in written.items():
+    for location, skus in (stock or {}).items():
         for sku, level in skus.items():
-            at = (*path, location, sku)
-            levels[location, sku] = _level(level, now or _LONG_AGO, faults, at)
-    return ExampleView(levels, {code: Location(code=code) for code in written})
+            levels[location, sku] = _level(level, now or _LONG_AGO, faults, (*path, "view", location, sku))
+    measures = dict(_measures(behaviour or {}, faults, (*path, "behaviour")))
+    return ExampleView(levels, {code: Location(code=code) for code in (stock or behaviour or {})}, measures)
+
+
+def _measures(written: Mapping[str, Any], faults: Faults, path: Path) -> Iterator[tuple[tuple[str, str], Fraction]]:
+    for location, measures in written.items():
+        for measure, value in measures.items():
+            number = _typed(money, value, faults, (*path, location, measure))
+            if number is not None:
+                yield (location, measure), Fraction(number)
 
 
 def _level(written: Any, now: datetime, faults: Faults, path: Path) -> tuple[int | None, datetime | None]:

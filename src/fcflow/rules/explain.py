@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 
-from fcflow.rules.compile import compile_node, every, negated, some
+from fcflow.rules.compile import compile_node, every, measure_of, negated, some
 from fcflow.rules.fields import Facts
 from fcflow.rules.tree import (
     AllOf,
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -148,8 +150,17 @@ def _clause(node: Node, facts: Facts) -> str:
             return f"{places} covers {node.covers}: {_stocked(node, facts)}"
         case StockAge():
             return f"stock age at {node.at} {node.op} {node.value}: {_aged(node.at, facts)}"
+        case Measured():
+            found = measure_of(facts.view, node.at, node.measure)
+            said = "unknown" if found is None else f"got {_rounded(found)}"
+            return f"{node.measure} of {node.at} {node.op} {_rounded(node.value)}: {said}"
         case _:
             raise TypeError(node)
+
+
+def _rounded(value: Fraction) -> str:
+    """With four decimals at most; what is shown of a share is no more than it is worth."""
+    return f"{float(value):.4f}".rstrip("0").rstrip(".")
 
 
 def _numbers(value: Any) -> str:

@@ -81,12 +81,15 @@ class Faults:
 
 _CONDITION_KEYS = frozenset({"when", "not", "any_line", "every_line", "no_line", "where"})
 _HOLDERS = frozenset({"all", "any", "then", "otherwise"})
+_BODIES = frozenset({"stock", "stock_age", "behaviour", "count_lines", "sum_lines"})
 
 
 def _up_to_unit(path: Path) -> Iterator[Path]:
     for length in range(len(path), 0, -1):
         yield path[:length]
         last, above = path[length - 1], path[length - 2] if length > 1 else None
+        if above in _BODIES and last != "where":
+            continue  # a key that is out of place there, whatever it means elsewhere
         if last in _CONDITION_KEYS or (isinstance(last, int) and above in _HOLDERS) or path[:-1] == ("conditions",):
             return
     yield ()

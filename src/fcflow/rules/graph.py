@@ -141,6 +141,11 @@ def _aged(condition: Mapping[str, Any]) -> str:
     return f"stock picture of {body['at']} {_compared(body)} old"
 
 
+def _behaved(condition: Mapping[str, Any]) -> str:
+    body = condition["behaviour"]
+    return f"{body['measure'].replace('_', ' ')} of {body['at']} {_compared(body)}"
+
+
 def _places(at: Any) -> Sequence[str]:
     return [at] if isinstance(at, str) else at
 
@@ -156,6 +161,7 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "sum_lines": _summed,
     "stock": _stocked,
     "stock_age": _aged,
+    "behaviour": _behaved,
 }
 
 

@@ -15,14 +15,16 @@ from typing import Any
 
 from attrs import evolve, field, frozen, mutable
 
-from fcflow.rules.compile import Verdict, all_of, compile_node
+from fcflow.rules.compile import Verdict, all_of, compile_node, key_reader, keys_of
 from fcflow.rules.fields import Facts, FieldType
+from fcflow.rules.operators import OperatorType
 from fcflow.rules.tree import AllOf, AnyOf, Lines, Named, Node, Not, Rule, Test, Truth
 
 __all__ = ["Index"]
 
 MAX_ALTERNATIVES = 16
 MIN_COLUMNS = 2
+MAX_KNOWN = 4_096
 
 # ------------------------------------------------------------------ normal form
 
@@ -95,11 +97,17 @@ def _ask_of(node: Node) -> _Ask | None:
     inner = node.part if isinstance(node, Not) else node
     if isinstance(inner, Lines):
         return _ask_of_lines(inner) if positive else None
-    if not isinstance(inner, Test) or inner.operator is not None or inner.field.scope == "line":
+    if not isinstance(inner, Test) or inner.field.scope == "line":
         return None
+    if inner.operator is not None:
+        return _ask_of_operator(inner, inner.operator) if positive else None
     if inner.field.type is FieldType.SET:
         return _ask_of_set(inner, positive)
     return _ask_of_value(inner) if positive else None
+
+
+def _ask_of_operator(test: Test, operator: OperatorType) -> _Ask | None:
+    return _Ask(("hash", test.field.name, operator.name), test) if operator.indexed else None
 
 
 def _ask_of_value(test: Test) -> _Ask | None:
@@ -152,6 +160,8 @@ def _folded(value: Any, fold: bool) -> Any:
 
 
 def _wanted(test: Test) -> tuple[Any, ...]:
+    if test.operator is not None:
+        return tuple(keys_of(test.operator, test.value))
     values = test.value if isinstance(test.value, tuple) else (test.value,)
     return tuple(_folded(value, test.ignore_case) for value in values)
 
@@ -159,6 +169,8 @@ def _wanted(test: Test) -> tuple[Any, ...]:
 def _reader(test: Test) -> Callable[[Facts], Any]:
     """The value that the probe looks at, as the test would see it; ``None`` is unknown."""
     get, currency = test.field.get, test.currency
+    if test.operator is not None:
+        return key_reader(test.operator, get)
     if test.field.type is FieldType.MONEY:
         return lambda facts: get(facts) if facts.order.currency == currency else None
     if not test.ignore_case:
@@ -189,7 +201,7 @@ def _hash_rows(asked: _Asked) -> _Hashed:
     refused: dict[int, set[Any]] = {}
     for column, ask in asked.asks:
         values = set(_wanted(ask.leaf))
-        if ask.leaf.op in ("eq", "in"):
+        if ask.leaf.op in ("eq", "in") or ask.leaf.operator is not None:
             before = allowed.get(column)
             allowed[column] = values if before is None else before & values
         else:
@@ -230,6 +242,14 @@ def _range_probe(asked: _Asked) -> Probe:
     rows = [row | asked.others for row in _rows(spans, 2 * len(points) + 1)]
     absent, get = asked.if_absent, _reader(asked.first)
 
+    def row_of(value: Any) -> int:
+        place = bisect_left(points, value)
+        on_a_bound = place < len(points) and points[place] == value
+        return rows[2 * place + on_a_bound]
+
+    if asked.first.field.type is FieldType.MONEY:
+        return _remembering(get, row_of, absent)
+
     def probe(facts: Facts) -> int:
         value = get(facts)
         if value is None:
@@ -237,6 +257,24 @@ def _range_probe(asked: _Asked) -> Probe:
         place = bisect_left(points, value)
         on_a_bound = place < len(points) and points[place] == value
         return rows[2 * place + on_a_bound]
+
+    return probe
+
+
+def _remembering(get: Callable[[Facts], Any], row_of: Callable[[Any], int], absent: int) -> Probe:
+    """Amounts are slow to compare, and come again: so many of them are kept, and no long ones."""
+    known: dict[Any, int] = {}
+
+    def probe(facts: Facts) -> int:
+        value = get(facts)
+        if value is None:
+            return absent
+        row = known.get(value)
+        if row is None:
+            row = row_of(value)
+            if len(known) < MAX_KNOWN and -12 < value.adjusted() < 12 and len(value.as_tuple().digits) < 16:
+                known[value] = row
+        return row
 
     return probe
 

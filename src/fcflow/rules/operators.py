@@ -5,7 +5,7 @@ The operators: which field types each fits, what it is compared with, and how it
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from immutabledict import immutabledict
 from fcflow.model import Order
 from fcflow.rules.fields import Facts, FieldType
 
-__all__ = ["OPERATORS", "Operand", "Operator", "OperatorTest", "OperatorType", "checker", "compare"]
+__all__ = ["OPERATORS", "Operand", "Operator", "OperatorTest", "OperatorType", "checker", "compare", "namespaced"]
 
 Check = Callable[[Any], bool | None]
 FactsCheck = Callable[[Any, Facts], bool | None]
@@ -103,7 +103,8 @@ class OperatorTest(Protocol):
     def __call__(self, value: Any, argument: Any, order: Order) -> bool | None: ...
 
 
-def _namespaced(instance: object, attribute: object, value: str) -> None:
+def namespaced(instance: object, attribute: object, value: str) -> None:
+    """A validator: what plugins bring into the language has their namespace in its name."""
     namespace, separator, name = value.partition(":")
     if not (namespace and separator and name):
         raise ValueError(f"name: expected a namespace and a colon, as in acme:within_km, got {value!r}")
@@ -128,6 +129,10 @@ class OperatorType:
         test: Pure. Called with the field's value, the rule's ``value`` and the order; never with an absent value.
             Importable by its name, if rule sets are to be pickled.
 
+        key, keys: How the operator is indexed, where it is a membership: it holds exactly if ``key(value)`` is among
+            ``keys(argument)``, and is unknown exactly if ``key(value)`` is ``None``. Both or neither; `test` is then
+            asked for explanations only. `fcflow.testing.OperatorContract` tries whether they say the same.
+
     Raises:
         ValueError: The name has no namespace, or a field type is not one.
 
@@ -138,10 +143,21 @@ class OperatorType:
         'acme:longer_than'
     """
 
-    name: str = field(validator=_namespaced)
+    name: str = field(validator=namespaced)
     field_types: tuple[FieldType, ...] = field(converter=_field_types)
     value_schema: Mapping[str, Any] = field(converter=immutabledict)
     test: OperatorTest
+    key: Callable[[Any], Hashable] | None = None
+    keys: Callable[[Any], Iterable[Hashable]] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if (self.key is None) is not (self.keys is None):
+            raise ValueError(f"operator {self.name}: expected key and keys, or neither")
+
+    @property
+    def indexed(self) -> bool:
+        """Whether it says how it is indexed."""
+        return self.key is not None
 
 
 # ------------------------------------------------------------------ testing a value that is there

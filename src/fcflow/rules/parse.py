@@ -4,7 +4,8 @@ From a rule document to typed rules: names, types and references are checked, ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,16 +14,18 @@ from immutabledict import immutabledict
 
 from fcflow.model import Decision, Effect
 from fcflow.rules.effective import parse_effective
+from fcflow.rules.extensions import NO_EXTENSIONS, Extensions, RuleField
 from fcflow.rules.faults import Faults, Path, nearest, path_text
 from fcflow.rules.fields import FIELDS, Field, FieldType, find_field
-from fcflow.rules.operators import OPERATORS, Operand, Operator, OperatorType
-from fcflow.rules.shape import check_value
+from fcflow.rules.operators import OPERATORS, Operand, Operator
+from fcflow.rules.shape import check_shape, check_value
 from fcflow.rules.source import MAX_DEPTH, plain
 from fcflow.rules.tree import (
     AllOf,
     AnyOf,
     CountLines,
     Lines,
+    Measured,
     Named,
     Node,
     Not,
@@ -35,7 +38,7 @@ from fcflow.rules.tree import (
     children,
     walk,
 )
-from fcflow.rules.values import Bad, Values, duration, zone_of
+from fcflow.rules.values import Bad, Values, duration, money, zone_of
 
 __all__ = ["MAX_SIZE", "ConditionParser", "Parsed", "parse_document"]
 
@@ -54,12 +57,14 @@ class ConditionParser:
         document: The rule set's ``currency``, ``zone``, ``lists`` and ``conditions``, where it has them.
 
         faults: Where faults go; places that are noted already are not looked at again.
+
+        extensions: What plugins add.
     """
 
-    def __init__(self, document: Mapping[str, Any], faults: Faults, operators: Mapping[str, OperatorType]) -> None:
+    def __init__(self, document: Mapping[str, Any], faults: Faults, extensions: Extensions = NO_EXTENSIONS) -> None:
         self._faults = faults
         self._blocked = faults.blocked()
-        self._operators = operators
+        self._extensions = extensions
         self._currency: str | None = document.get("currency")
         self._values = Values(_mapping(document.get("lists")))
         self._written = _mapping(document.get("conditions"))
@@ -200,6 +205,16 @@ class ConditionParser:
         body = raw["stock_age"]
         return StockAge(body["at"], body["op"], duration(body["value"]), self._at(path))
 
+    def _behaviour(self, raw: dict[str, Any], path: Path, scope: str) -> Node:
+        self._refuse_in_line("behaviour", path, scope)
+        body = raw["behaviour"]
+        try:
+            value = Fraction(money(body["value"]))
+        except Bad as bad:
+            bad.note(self._faults, (*path, "behaviour", "value"))
+            return Truth()
+        return Measured(body["at"], body["measure"], body["op"], value, self._at(path))
+
     # -------------------------------------------------------------- tests of a field
 
     def _test(self, raw: dict[str, Any], path: Path, scope: str) -> Node:
@@ -230,12 +245,17 @@ class ConditionParser:
         )
 
     def _field(self, name: str, path: Path, scope: str) -> Field | None:
-        field = find_field(name)
+        field = find_field(name) or self._extensions.field(name)
         if field is None:
-            self._faults.add(path, "unknown field", found=name, expected=_nearest_field(name, scope))
+            self._faults.add(path, "unknown field", found=name, expected=self._nearest_field(name, scope))
         elif field.scope == "line" and scope == "order":
             self._faults.add(path, "a field of a line", found=name, expected="any_line or the like around it")
         return field
+
+    def _nearest_field(self, name: str, scope: str) -> str | None:
+        known: list[Field | RuleField] = [*FIELDS.values(), *self._extensions.fields.values()]
+        names = [each.name for each in known if scope != "order" or each.scope == "order"]
+        return nearest(name, [*names, "properties.<name>"])
 
     def _operator(self, field: Field, name: str, path: Path) -> Operator | None:
         fitting = [each.name for each in OPERATORS.values() if field.type in each.types]
@@ -303,9 +323,9 @@ class ConditionParser:
             return None
 
     def _foreign(self, field: Field, raw: dict[str, Any], path: Path) -> Node:
-        operator = self._operators.get(raw["op"])
+        operator = self._extensions.operators.get(raw["op"])
         if operator is None:
-            close = nearest(raw["op"], self._operators)
+            close = nearest(raw["op"], self._extensions.operators)
             self._faults.add((*path, "op"), "unknown operator of a plugin", found=raw["op"], expected=close)
             return Truth()
         if field.type not in operator.field_types:
@@ -334,6 +354,7 @@ _KINDS = {
     "sum_lines": ConditionParser._sum_lines,
     "stock": ConditionParser._stock,
     "stock_age": ConditionParser._stock_age,
+    "behaviour": ConditionParser._behaviour,
 }
 _A = {
     FieldType.TEXT: "text",
@@ -347,11 +368,6 @@ _A = {
 
 def _one_of(names: list[str]) -> str:
     return f"one of {' '.join(names)}"
-
-
-def _nearest_field(name: str, scope: str) -> str | None:
-    names = [each.name for each in FIELDS.values() if scope != "order" or each.scope == "order"]
-    return nearest(name, [*names, "properties.<name>"])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -371,7 +387,7 @@ def _needs_line(node: Node) -> bool:
 
 
 def _is_of_order(node: Node) -> bool:
-    return any(isinstance(each, Lines | CountLines | SumLines | Stock | StockAge) for each in walk(node))
+    return any(isinstance(each, Lines | CountLines | SumLines | Stock | StockAge | Measured) for each in walk(node))
 
 
 # ------------------------------------------------------------------ rules
@@ -385,24 +401,24 @@ class Parsed:
     otherwise: Decision
 
 
-def parse_document(document: Any, faults: Faults, operators: Mapping[str, OperatorType]) -> Parsed:
+def parse_document(document: Any, faults: Faults, extensions: Extensions = NO_EXTENSIONS) -> Parsed:
     """Read a whole rule document; what cannot be read is noted in *faults* and left out."""
     document = _mapping(document)
-    parser = ConditionParser(document, faults, operators)
+    parser = ConditionParser(document, faults, extensions)
     parser.parse_named()
     written = document.get("rules")
     rules = tuple(
-        _rule(raw, ("rules", index), parser, faults)
+        _rule(raw, ("rules", index), parser, faults, extensions)
         for index, raw in enumerate(written if isinstance(written, list) else [])
         if isinstance(raw, dict)
     )
     _refuse_repeats(written, faults)
-    return Parsed(rules, _otherwise(document.get("otherwise"), faults))
+    return Parsed(rules, _otherwise(document.get("otherwise"), faults, extensions))
 
 
-def _rule(raw: dict[str, Any], path: Path, parser: ConditionParser, faults: Faults) -> Rule:
+def _rule(raw: dict[str, Any], path: Path, parser: ConditionParser, faults: Faults, extensions: Extensions) -> Rule:
     rule_id = str(raw.get("id"))
-    effects, decision = _actions(raw.get("then"), (*path, "then"), rule_id, faults)
+    effects, decision = _actions(raw.get("then"), (*path, "then"), rule_id, faults, extensions)
     return Rule(
         id=rule_id,
         when=parser.parse(raw["when"], (*path, "when")) if "when" in raw else Truth(),
@@ -426,10 +442,10 @@ def _refuse_repeats(written: Any, faults: Faults) -> None:
         seen.setdefault(rule_id, index)
 
 
-def _otherwise(written: Any, faults: Faults) -> Decision:
+def _otherwise(written: Any, faults: Faults, extensions: Extensions) -> Decision:
     if written is None:
         return Decision(rule_id=None, action="keep")
-    effects, decision = _actions(written, ("otherwise",), None, faults)
+    effects, decision = _actions(written, ("otherwise",), None, faults, extensions)
     if decision is None:
         faults.add(("otherwise",), "decides nothing", expected="one of allocate hold keep")
         return Decision(rule_id=None, action="keep")
@@ -437,7 +453,7 @@ def _otherwise(written: Any, faults: Faults) -> Decision:
 
 
 def _actions(
-    written: Any, path: Path, rule_id: str | None, faults: Faults
+    written: Any, path: Path, rule_id: str | None, faults: Faults, extensions: Extensions
 ) -> tuple[tuple[Effect, ...], Decision | None]:
     effects: list[Effect] = []
     decisions: list[Decision] = []
@@ -446,13 +462,35 @@ def _actions(
         if (*path, index) in blocked or not isinstance(raw, dict):
             continue
         ((kind, body),) = raw.items()
-        if kind not in _DECISIONS:
+        if ":" in kind:
+            effects += _foreign_effects(kind, body, rule_id, faults, (*path, index), extensions)
+        elif kind not in _DECISIONS:
             effects.append(_effect(kind, body, rule_id))
         elif decisions:
             faults.add((*path, index), "a second decision", found=kind, expected="one of allocate hold keep at most")
         else:
             decisions.append(_decision(kind, body, rule_id))
     return tuple(effects), decisions[0] if decisions else None
+
+
+def _foreign_effects(
+    kind: str, body: Any, rule_id: str | None, faults: Faults, path: Path, extensions: Extensions
+) -> Iterator[Effect]:
+    """The built-in effects that an effect of a plugin stands for."""
+    known = extensions.effects.get(kind)
+    if known is None:
+        close = nearest(kind, extensions.effects)
+        faults.add((*path, kind), "unknown effect of a plugin", found=kind, expected=close)
+        return
+    before, options = len(faults), plain(body)
+    check_value(options, known.options_schema, faults, (*path, kind))
+    if len(faults) > before:
+        return
+    for action in known.actions(options):
+        check_shape(action, faults, "effect", (*path, kind))
+        if len(faults) == before:
+            ((name, value),) = action.items()
+            yield _effect(name, value, rule_id)
 
 
 def _effect(kind: str, body: Any, rule_id: str | None) -> Effect:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -29,6 +29,22 @@ class Pattern(Protocol):
 
     def found_in(self, text: str) -> bool | None:
         """Whether the pattern is found anywhere in *text*; ``None`` where *text* is too long to say."""
+        ...
+
+    @property
+    def names(self) -> Mapping[str, int]:
+        """The numbers of the groups that have a name."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many groups there are."""
+        ...
+
+    def groups_of(self, text: str) -> tuple[str | None, ...] | None:
+        """
+        The pattern's groups where it is found first; ``None`` where it is not found, or *text* is too long to say.
+        """
         ...
 
 
@@ -77,6 +93,18 @@ class _Re2Pattern:
     def found_in(self, text: str) -> bool:
         return self.compiled.search(text) is not None
 
+    @property
+    def names(self) -> Mapping[str, int]:
+        return dict(self.compiled.groupindex)
+
+    @property
+    def count(self) -> int:
+        return int(self.compiled.groups)
+
+    def groups_of(self, text: str) -> tuple[str | None, ...] | None:
+        found = self.compiled.search(text)
+        return None if found is None else tuple(found.groups())
+
 
 def _compile_re2(re2: Any, pattern: str, ignore_case: bool) -> Pattern:
     options = re2.Options()
@@ -102,6 +130,18 @@ class _PythonPattern:
 
     def found_in(self, text: str) -> bool | None:
         return None if len(text) > MAX_INPUT else self.compiled.search(text) is not None
+
+    @property
+    def names(self) -> Mapping[str, int]:
+        return self.compiled.groupindex
+
+    @property
+    def count(self) -> int:
+        return self.compiled.groups
+
+    def groups_of(self, text: str) -> tuple[str | None, ...] | None:
+        found = None if len(text) > MAX_INPUT else self.compiled.search(text)
+        return None if found is None else found.groups()
 
 
 def _compile_python(pattern: str, ignore_case: bool) -> Pattern:

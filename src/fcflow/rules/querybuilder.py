@@ -19,6 +19,7 @@ from immutabledict import immutabledict
 
 from fcflow.errors import Fault, RuleError
 from fcflow.rules.cells import QUANTIFIERS
+from fcflow.rules.extensions import EffectType, RuleField
 from fcflow.rules.faults import nearest, path_text
 from fcflow.rules.fields import FIELDS, Field, FieldType, find_field
 from fcflow.rules.operators import OperatorType
@@ -81,6 +82,8 @@ def from_querybuilder(
     currency: str | None = None,
     zone: str | None = None,
     operators: Mapping[str, OperatorType] = immutabledict(),
+    fields: Mapping[str, RuleField] = immutabledict(),
+    effects: Mapping[str, EffectType] = immutabledict(),
 ) -> dict[str, Any]:
     """
     The condition that a query of React Query Builder stands for, checked.
@@ -95,7 +98,9 @@ def from_querybuilder(
 
         zone: Of dates with a time but no zone, as the editor's ``datetime-local`` gives them.
 
-        operators: Those of plugins, by name; the editor's operator has the same name.
+        operators, fields: Those of plugins, by name; in the editor they have the same names.
+
+        effects: Those of plugins; a condition needs none of them.
 
     Returns:
         A condition for a rule's ``when``. Money is in the rule set's currency: say the same one there.
@@ -115,14 +120,14 @@ def from_querybuilder(
         fcflow.errors.RuleError: query: 1 fault
           $.rules[0].operator: unknown operator: expected beginsWith or endsWith, got 'startsWith'
     """
-    reader = _Reader(zone, operators)
+    reader = _Reader(zone, operators, fields)
     condition = reader.read(_parsed(query), (), ())
     if condition is None and not reader.faults:
         reader.refuse((), Bad("nothing is asked", expected="at least one rule that is not muted"))
     if reader.faults:
         raise RuleError("query", reader.faults)
     try:
-        compile_condition(condition, currency=currency, zone=zone, operators=operators)
+        compile_condition(condition, currency=currency, zone=zone, operators=operators, fields=fields)
     except RuleError as error:
         raise RuleError("query", [reader.of_query(fault) for fault in error.faults]) from None
     made: dict[str, Any] = plain(condition)
@@ -149,6 +154,7 @@ class _Reader:
 
     zone: str | None
     operators: Mapping[str, OperatorType]
+    fields: Mapping[str, RuleField]
     faults: list[Fault] = field(factory=list)
     places: dict[str, Path] = field(factory=dict)
 
@@ -227,7 +233,7 @@ class _Reader:
         return {kind: part} if count is None else {"count_lines": {"where": part, "op": kind, "value": count}}
 
     def _test(self, raw: Mapping[str, Any], in_lines: bool) -> Any:
-        over, asked = _field_of(raw.get("field"), in_lines)
+        over, asked = _field_of(raw.get("field"), in_lines, self.fields)
         if raw.get("valueSource", "value") != "value":
             found = raw["valueSource"]
             raise Bad("a field is compared with another field", found=found, expected="value").below("valueSource")
@@ -295,14 +301,15 @@ def _matched(match: Any) -> tuple[str, int | None]:
     return _COUNTED[mode], count
 
 
-def _field_of(name: Any, in_lines: bool) -> tuple[str | None, Field]:
+def _field_of(name: Any, in_lines: bool, fields: Mapping[str, RuleField]) -> tuple[str | None, Field]:
     if not isinstance(name, str) or name in ("", "~"):
         raise Bad("no field is chosen", found=_shown(name)).below("field")
     word, _, rest = name.partition(" ")
-    over = QUANTIFIERS.get(word) if rest.startswith("line.") else None
-    found = find_field(rest if over else name)
+    over = QUANTIFIERS.get(word) if rest.startswith("line.") or rest in fields else None
+    asked = rest if over else name
+    found = fields[asked].as_field() if asked in fields else find_field(asked)
     if found is None:
-        known = [*FIELDS, "lines", "properties.<name>"]
+        known = [*FIELDS, *fields, "lines", "properties.<name>"]
         raise Bad("unknown field", found=name, expected=nearest(name, known)).below("field")
     if over and in_lines:
         raise Bad("a rule on lines inside a rule on lines", found=name, expected=found.name).below("field")
@@ -399,7 +406,11 @@ _BY_TYPE: Mapping[FieldType, Callable[[Any, str | None], Any]] = {
 
 
 def querybuilder_fields(
-    properties: Iterable[str] = (), *, operators: Mapping[str, OperatorType] = immutabledict()
+    properties: Iterable[str] = (),
+    *,
+    operators: Mapping[str, OperatorType] = immutabledict(),
+    fields: Mapping[str, RuleField] = immutabledict(),
+    effects: Mapping[str, EffectType] = immutabledict(),
 ) -> list[dict[str, Any]]:
     """
     The field catalogue as the editor's ``fields``: groups of options with label, operators, input type and values.
@@ -409,6 +420,10 @@ def querybuilder_fields(
 
         operators: Those of plugins, by name; offered for the field types that they fit.
 
+        fields: Those of plugins, by name.
+
+        effects: Those of plugins; the editor knows conditions only.
+
     Example:
         >>> groups = querybuilder_fields(["gift"])
         >>> [group["label"] for group in groups]
@@ -417,8 +432,9 @@ def querybuilder_fields(
         'properties.gift'
     """
     named = [find_field(f"properties.{name}") for name in properties]
-    order = [each for each in (*FIELDS.values(), *named) if each is not None and each.scope == "order"]
-    lines = [each for each in FIELDS.values() if each.scope == "line"]
+    offered = [each.as_field() for each in fields.values()]
+    order = [each for each in (*FIELDS.values(), *named, *offered) if each is not None and each.scope == "order"]
+    lines = [each for each in (*FIELDS.values(), *offered) if each.scope == "line"]
     groups: list[dict[str, Any]] = [{"label": "Order", "options": [_option(each, "", operators) for each in order]}]
     for word in ("any", "every", "no"):
         options = [_option(each, f"{word} ", operators) for each in lines]

@@ -20,6 +20,7 @@ from fcflow.rules.compile import Verdict, compile_node
 from fcflow.rules.effective import boundaries, in_force
 from fcflow.rules.examples import example_now, example_order, example_view
 from fcflow.rules.explain import because, verdict_word
+from fcflow.rules.extensions import EffectType, Extensions, RuleField
 from fcflow.rules.faults import Faults, Path
 from fcflow.rules.fields import Facts
 from fcflow.rules.index import Index
@@ -27,7 +28,7 @@ from fcflow.rules.operators import OperatorType
 from fcflow.rules.parse import ConditionParser, parse_document
 from fcflow.rules.shape import check_shape, is_schema
 from fcflow.rules.source import canonical, digest, exact, plain, read
-from fcflow.rules.tree import Named, Node, Rule, Stock, StockAge, Test, children
+from fcflow.rules.tree import Measured, Named, Node, Rule, Stock, StockAge, Test, children
 
 if TYPE_CHECKING:
     from fcflow.rules.batch import Decisions
@@ -55,14 +56,20 @@ class Needs:
     view: bool
     now: bool
     locations: frozenset[str]
+    behaviour: bool = False
 
     @classmethod
     def of(cls, nodes: Iterable[Node]) -> Needs:
         """What all of *nodes* need together."""
         every = [each for node in nodes for each in _walk_once(node)]
-        stock = [each for each in every if isinstance(each, Stock | StockAge)]
-        places = {code for each in stock for code in ((each.at,) if isinstance(each, StockAge) else each.at)}
-        return cls(bool(stock), any(_asks_now(each) for each in every), frozenset(places))
+        stock = [each for each in every if isinstance(each, Stock | StockAge | Measured)]
+        places = {code for each in stock for code in (each.at if isinstance(each, Stock) else (each.at,))}
+        return cls(
+            bool(stock),
+            any(_asks_now(each) for each in every),
+            frozenset(places),
+            any(isinstance(each, Measured) for each in every),
+        )
 
     def facts(self, order: Order, view: View | None, now: datetime | None, line: Any = None) -> Facts:
         """The facts of one order; refuses to begin where something is missing."""
@@ -139,6 +146,11 @@ class Condition:
         return self._needs.now
 
     @property
+    def needs_behaviour(self) -> bool:
+        """Whether it asks how locations behaved."""
+        return self._needs.behaviour
+
+    @property
     def location_codes(self) -> frozenset[str]:
         """Every location that it names."""
         return self._needs.locations
@@ -211,6 +223,8 @@ def compile_condition(
     lists: Mapping[str, Any] = _NOTHING,
     conditions: Mapping[str, Any] = _NOTHING,
     operators: Mapping[str, OperatorType] = _NOTHING,
+    fields: Mapping[str, RuleField] = _NOTHING,
+    effects: Mapping[str, EffectType] = _NOTHING,
     path: str = "$",
 ) -> Condition:
     """
@@ -228,6 +242,10 @@ def compile_condition(
         lists: Named lists for ``{"list": name}``.
 
         conditions: Named conditions for ``{"use": name}``.
+
+        operators, fields: Those of plugins, by name.
+
+        effects: Those of plugins; taken so that all that plugins offer can be handed on as one, and not needed.
 
         path: Where the condition stands in a larger document, for messages.
 
@@ -248,16 +266,16 @@ def compile_condition(
     for part, definition in (("lists", "values"), ("conditions", "condition")):
         for name, value in around.get(part, {}).items():
             check_shape(value, faults, definition, (part, name))
-    parser = ConditionParser(around, faults, operators)
+    parser = ConditionParser(around, faults, Extensions(operators, fields))
     parser.parse_named()
     node = parser.parse(written, (), scope="either" if scope == "line" else scope)
     if len(faults):
         raise RuleError("condition", faults.sorted(written))
-    return Condition(node, (written, scope, around, dict(operators), path))
+    return Condition(node, (written, scope, around, dict(operators), dict(fields), path))
 
 
-def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, path: str) -> Condition:
-    return compile_condition(written, scope=scope, **around, operators=operators, path=path)
+def _rebuilt_condition(written: Any, scope: str, around: Any, operators: Any, fields: Any, path: str) -> Condition:
+    return compile_condition(written, scope=scope, **around, operators=operators, fields=fields, path=path)
 
 
 # ------------------------------------------------------------------ a rule set
@@ -299,11 +317,11 @@ class RuleSet:
         ('leeds',)
     """
 
-    def __init__(self, document: Any, rules: tuple[Rule, ...], otherwise: Decision, operators: Any) -> None:
+    def __init__(self, document: Any, rules: tuple[Rule, ...], otherwise: Decision, extensions: Extensions) -> None:
         self._document = document
         self._rules = rules
         self._otherwise = otherwise
-        self._operators = operators
+        self._extensions = extensions
         self._hash = digest(document)
         enabled = tuple(rule for rule in rules if rule.enabled)
         self._ready = tuple(_Ready.of(rule) for rule in enabled)
@@ -364,6 +382,11 @@ class RuleSet:
         return self._needs.now or bool(self._boundaries)
 
     @property
+    def needs_behaviour(self) -> bool:
+        """Whether an enabled rule asks how locations behaved."""
+        return self._needs.behaviour
+
+    @property
     def location_codes(self) -> frozenset[str]:
         """Every location that a rule names, as a target or in a condition."""
         return self._named.union(*(decision.locations for decision in self._decisions()))
@@ -382,14 +405,14 @@ class RuleSet:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RuleSet):
             return NotImplemented
-        mine, theirs = ((each._hash, each._operators, each._instant) for each in (self, other))
+        mine, theirs = ((each._hash, each._extensions, each._instant) for each in (self, other))
         return mine == theirs
 
     def __hash__(self) -> int:
         return hash(self._hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt_rules, (self._document, self._operators, self._instant)
+        return _rebuilt_rules, (self._document, self._extensions, self._instant)
 
     # -------------------------------------------------------------- what it decides
 
@@ -409,7 +432,7 @@ class RuleSet:
             return self
         epoch = bisect_right(self._boundaries, at)
         if epoch not in self._standing:
-            made = RuleSet(self._document, in_force(self._rules, at), self._otherwise, self._operators)
+            made = RuleSet(self._document, in_force(self._rules, at), self._otherwise, self._extensions)
             made._instant = at if epoch == 0 else self._boundaries[epoch - 1]
             self._standing[epoch] = made
         return self._standing[epoch]
@@ -440,7 +463,9 @@ class RuleSet:
             AllocationError: *view* or *now* is missing, and a rule asks for it.
         """
         if self._at_once is not None and as_of is None:
-            return self._at_once[self._index.first(self._needs.facts(order, view, now))]
+            plain = now is None and not self._needs.now and (view is not None or not self._needs.view)
+            facts = Facts(order, view) if plain else self._needs.facts(order, view, now)
+            return self._at_once[self._index.first(facts)]
         if self._boundaries or as_of is not None:
             rules, now = self._dated(order, now, as_of)
             return next(rules._walk(rules._needs.facts(order, view, now)))
@@ -474,14 +499,29 @@ class RuleSet:
 
     @overload
     def decide_many(
-        self, orders: ArrowTable, *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: ArrowTable,
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Decisions: ...
     @overload
     def decide_many(
-        self, orders: Iterable[Order], *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: Iterable[Order],
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Iterator[Decision]: ...
     def decide_many(
-        self, orders: ArrowTable | Iterable[Order], *, view: View | None = None, now: datetime | None = None
+        self,
+        orders: ArrowTable | Iterable[Order],
+        *,
+        view: View | None = None,
+        now: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> Decisions | Iterator[Decision]:
         """
         `decide` for each of *orders*, in their order.
@@ -490,6 +530,8 @@ class RuleSet:
             orders: Orders, decided lazily one at a time; or a table of the schema in
                 ``docs/reference/order-table.md`` (Arrow, Polars, whatever speaks Arrow's C stream interface), decided
                 at once, column by column.
+
+            as_of: The instant by whose rules all of them are decided; ``None`` is *now*.
 
         Returns:
             For a table a `fcflow.rules.batch.Decisions`: a sequence that also has ``rule_index`` and ``to_table()``.
@@ -502,14 +544,17 @@ class RuleSet:
             MissingExtraError: A table needs the extra ``batch``, which is not installed.
         """
         if isinstance(orders, ArrowTable):
-            return self._decide_table(orders, view, now)
-        return (self.decide(order, view=view, now=now) for order in orders)
+            return self._decide_table(orders, view, now, as_of)
+        return (self.decide(order, view=view, now=now, as_of=as_of) for order in orders)
 
-    def _decide_table(self, table: ArrowTable, view: View | None, now: datetime | None) -> Decisions:
+    def _decide_table(
+        self, table: ArrowTable, view: View | None, now: datetime | None, as_of: datetime | None
+    ) -> Decisions:
         from fcflow.rules.batch import check_needs, decide_table
 
+        now = now or as_of
         check_needs(self._needs.view, self._needs.now or bool(self._boundaries), view, now)
-        rules = self._rules if now is None or not self._boundaries else self.in_force(now).rules
+        rules = self._rules if now is None else self.in_force(as_of or now).rules
         return decide_table(rules, self._otherwise, table, view=view, now=now)
 
     def _walk(self, facts: Facts, lifted: Collection[str] = ()) -> Iterator[Decision]:
@@ -604,7 +649,11 @@ def _verdict(rule: Rule, facts: Facts, decided_by: str | None) -> RuleVerdict:
 
 
 def load_rules(
-    source: str | os.PathLike[str] | Mapping[str, Any], *, operators: Mapping[str, OperatorType] = _NOTHING
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    operators: Mapping[str, OperatorType] = _NOTHING,
+    fields: Mapping[str, RuleField] = _NOTHING,
+    effects: Mapping[str, EffectType] = _NOTHING,
 ) -> RuleSet:
     """
     Read, check and compile a rule set; its examples are run.
@@ -612,12 +661,12 @@ def load_rules(
     Args:
         source: A path, a mapping, or the JSON text itself (a text that begins with a brace).
 
-        operators: Those of plugins, by name.
+        operators, fields, effects: Those of plugins, by name; `fcflow.plugins.Plugins.rule_kinds` has all three.
 
     Raises:
         RuleError: With every fault at once, in the order in which they stand in the document.
 
-        PluginError: An operator breaks its contract.
+        PluginError: An operator, a field or an effect breaks its contract.
 
     Example:
         >>> load_rules('{"fcflow": "ruleset/1", "rules": [{"id": "a", "then": [{"kep": {}}]}]}')
@@ -626,18 +675,19 @@ def load_rules(
           $.rules[0]: when is missing
           $.rules[0].then[0].kep: unknown key: expected keep, got 'kep'
     """
-    _check_operators(operators)
+    extensions = Extensions(dict(operators), dict(fields), dict(effects))
+    _check_extensions(extensions)
     faults = Faults()
     name, document = read(source, faults)
     if document is None:
         raise RuleError(name, faults.sorted(None) or _no_document())
     check_shape(document, faults)
-    parsed = parse_document(document, faults, operators)
+    parsed = parse_document(document, faults, extensions)
     if not len(faults):
         _run_examples(document, parsed.rules, faults)
     if len(faults):
         raise RuleError(name, faults.sorted(document))
-    return RuleSet(document, parsed.rules, parsed.otherwise, dict(operators))
+    return RuleSet(document, parsed.rules, parsed.otherwise, extensions)
 
 
 def _no_document() -> list[Any]:
@@ -646,18 +696,28 @@ def _no_document() -> list[Any]:
     return faults.sorted(None)
 
 
-def _rebuilt_rules(document: Any, operators: Mapping[str, OperatorType], at: datetime | None = None) -> RuleSet:
-    parsed = parse_document(document, Faults(), operators)
-    rules = RuleSet(document, parsed.rules, parsed.otherwise, operators)
+def _rebuilt_rules(document: Any, extensions: Extensions, at: datetime | None = None) -> RuleSet:
+    parsed = parse_document(document, Faults(), extensions)
+    rules = RuleSet(document, parsed.rules, parsed.otherwise, extensions)
     return rules if at is None else rules.in_force(at)
 
 
-def _check_operators(operators: Mapping[str, OperatorType]) -> None:
-    for name, operator in operators.items():
-        if name != operator.name:
-            raise PluginError(f"operator {operator.name}: expected to be given by its own name, got {name!r}")
+def _check_extensions(extensions: Extensions) -> None:
+    kinds: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("operator", extensions.operators),
+        ("field", extensions.fields),
+        ("effect", extensions.effects),
+    )
+    for what, offered in kinds:
+        for name, each in offered.items():
+            if name != each.name:
+                raise PluginError(f"{what} {each.name}: expected to be given by its own name, got {name!r}")
+    for name, operator in extensions.operators.items():
         if not is_schema(operator.value_schema):
             raise PluginError(f"operator {name}: expected value_schema to be a JSON Schema")
+    for name, effect in extensions.effects.items():
+        if not is_schema(effect.options_schema):
+            raise PluginError(f"effect {name}: expected options_schema to be a JSON Schema")
 
 
 def _run_examples(document: Any, rules: tuple[Rule, ...], faults: Faults) -> None:
@@ -673,7 +733,7 @@ def _run_example(example: Any, rule: Rule, verdict: Verdict, needs: Needs, fault
     before = len(faults)
     order = example_order(example["order"], faults, (*path, "order"))
     now = example_now(example.get("now"), faults, (*path, "now"))
-    view = example_view(example.get("view"), now, faults, (*path, "view"))
+    view = example_view(example, now, faults, path)
     for what, needed, given in (("view", needs.view, view), ("now", needs.now, now)):
         if needed and given is None and len(faults) == before:
             faults.add(path, f"{what} is missing, and the rule asks for it")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path as FilePath
@@ -18,6 +19,7 @@ from fcflow.rules.faults import Faults, Path
 __all__ = ["MAX_DEPTH", "canonical", "digest", "plain", "read"]
 
 MAX_DEPTH = 60
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 class _Object(dict[str, Any]):
@@ -86,14 +88,26 @@ def exact(value: Any, faults: Faults, path: Path = ()) -> Any:
             faults.add((*path, key), "stands twice in one object")
         for key in (key for key in value if not isinstance(key, str)):
             faults.add(path, "a key that is not text", found=key)
-        return {key: exact(item, faults, (*path, key)) for key, item in value.items() if isinstance(key, str)}
+        return {
+            _whole_text(key, faults, path): exact(item, faults, (*path, key))
+            for key, item in value.items()
+            if isinstance(key, str)
+        }
     if isinstance(value, list | tuple):
         return [exact(item, faults, (*path, index)) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _whole_text(str(value), faults, path)
     return _fraction(value, faults, path)
+
+
+def _whole_text(text: str, faults: Faults, path: Path) -> str:
+    """*text*, unless it holds half of a surrogate pair, which no file can hold and nothing can equal."""
+    if not text.isascii() and _HALVES.search(text):
+        faults.add(path, "half of a surrogate pair", found=ascii(text[:40]), expected="text that UTF-8 can hold")
+        return ""
+    return text
 
 
 def _fraction(value: Any, faults: Faults, path: Path) -> Any:

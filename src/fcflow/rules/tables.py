@@ -17,6 +17,7 @@ from immutabledict import immutabledict
 
 from fcflow.errors import Fault, RuleError
 from fcflow.rules.cells import Column, condition_of, items, placed, quoted, read_heading, unquoted
+from fcflow.rules.extensions import EffectType, Extensions, RuleField
 from fcflow.rules.faults import nearest, path_text
 from fcflow.rules.operators import OperatorType
 from fcflow.rules.ruleset import RuleSet, load_rules
@@ -33,7 +34,7 @@ _DECIDE = (*_ALLOCATE, "hold", "keep")
 _EFFECTS = {"tag": "tag", "service": "set_service", "note": "note"}
 _PROPERTY = "set property "
 _YES_NO = {**dict.fromkeys(("yes", "true", "y", "x", "1"), True), **dict.fromkeys(("no", "false", "n", "0"), False)}
-_NO_OPERATORS: Mapping[str, OperatorType] = immutabledict()
+_NOTHING: Mapping[str, Any] = immutabledict()
 
 
 # ------------------------------------------------------------------ where a fault stands
@@ -78,7 +79,9 @@ def from_table(
     *,
     sheet: str | None = None,
     base: Mapping[str, Any] = immutabledict(),
-    operators: Mapping[str, OperatorType] = _NO_OPERATORS,
+    operators: Mapping[str, OperatorType] = _NOTHING,
+    fields: Mapping[str, RuleField] = _NOTHING,
+    effects: Mapping[str, EffectType] = _NOTHING,
 ) -> RuleSet:
     """
     Read, check and compile a decision table; its `RuleSet.document` is the rule set as JSON.
@@ -90,7 +93,9 @@ def from_table(
 
         base: What a rule set has beside its rules (``currency``, ``lists``, ...), where the table does not say it.
 
-        operators: Those of plugins, by name.
+        operators, fields: Those of plugins, by name, which headings may name.
+
+        effects: Those of plugins, which *base* may name.
 
     Raises:
         RuleError: With every fault at once, each with its line and column.
@@ -115,17 +120,16 @@ def from_table(
         notes, rows = _Notes(os.fspath(source)), read_rows(source, sheet=sheet)
     else:
         notes, rows = _Notes("table"), rows_of(source)
-    document = _document(rows, base, notes, operators)
+    extensions = Extensions(operators, fields, effects)
+    document = _document(rows, base, notes, extensions)
     notes.stop()
     try:
-        return load_rules(document, operators=operators)
+        return load_rules(document, operators=operators, fields=fields, effects=effects)
     except RuleError as error:
         raise RuleError(notes.name, [notes.at_cell(fault) for fault in error.faults]) from None
 
 
-def _document(
-    rows: Sequence[Row], base: Mapping[str, Any], notes: _Notes, operators: Mapping[str, OperatorType]
-) -> dict[str, Any]:
+def _document(rows: Sequence[Row], base: Mapping[str, Any], notes: _Notes, extensions: Extensions) -> dict[str, Any]:
     above = 0
     while above < len(rows) and rows[above].cells[0].endswith(":"):
         above += 1
@@ -134,7 +138,7 @@ def _document(
         _read_setting(row, document, notes)
     if above == len(rows):
         raise RuleError(notes.name, [Fault("no headings", expected="a row with rule, fields and what is to be done")])
-    table = _Table.of(rows[above], notes, operators)
+    table = _Table.of(rows[above], notes, extensions)
     below = [row for row in rows[above + 1 :] if not row.cells[0].startswith("#")]
     for row in below:
         _read_row(row, table, document, notes, is_last=row is below[-1])
@@ -191,11 +195,11 @@ class _Table:
     columns: tuple[Column | str | None, ...]
 
     @classmethod
-    def of(cls, row: Row, notes: _Notes, operators: Mapping[str, OperatorType]) -> _Table:
+    def of(cls, row: Row, notes: _Notes, extensions: Extensions) -> _Table:
         columns: list[Column | str | None] = []
         for number, text in enumerate(row.cells, start=1):
             try:
-                columns.append(_read_column(text, operators))
+                columns.append(_read_column(text, extensions))
             except Bad as bad:
                 columns.append(None)
                 notes.add(bad, row.line, number, text)
@@ -206,7 +210,7 @@ class _Table:
         return cls(row.cells, tuple(columns))
 
 
-def _read_column(text: str, operators: Mapping[str, OperatorType]) -> Column | str | None:
+def _read_column(text: str, extensions: Extensions) -> Column | str | None:
     word = " ".join(text.split())
     if not word or word.startswith("#"):
         return word
@@ -216,7 +220,7 @@ def _read_column(text: str, operators: Mapping[str, OperatorType]) -> Column | s
     if word.lower() in known:
         return word.lower()
     try:
-        return read_heading(word, operators)
+        return read_heading(word, extensions.operators, extensions.fields)
     except Bad as bad:
         close = nearest(word, known)
         if bad.message == "unknown field" and bad.expected is None and close:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ __all__ = [
     "CountLines",
     "Effective",
     "Lines",
+    "Measured",
     "Named",
     "Node",
     "Not",
@@ -166,7 +168,18 @@ class StockAge:
     path: str = "$"
 
 
-Node = Truth | AllOf | AnyOf | Not | Named | Test | Lines | CountLines | SumLines | Stock | StockAge
+@frozen
+class Measured:
+    """How a location behaved lately, by one measure, compared."""
+
+    at: str
+    measure: str
+    op: str
+    value: Fraction
+    path: str = "$"
+
+
+Node = Truth | AllOf | AnyOf | Not | Named | Test | Lines | CountLines | SumLines | Stock | StockAge | Measured
 
 
 def children(node: Node) -> tuple[Node, ...]:

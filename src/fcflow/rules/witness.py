@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from attrs import Factory, define, frozen
@@ -46,6 +47,8 @@ class Draft:
         stock: Per location whether it covers all lines (``True``), none (``False``), or nobody knows (``None``).
 
         stock_age: Per location how old its pictures are.
+
+        measures: Per location and measure how it behaved; what is missing is unknown.
     """
 
     values: dict[str, Any] = Factory(dict)
@@ -53,6 +56,7 @@ class Draft:
     lines: list[dict[str, Any]] = Factory(list)
     stock: dict[str, bool | None] = Factory(dict)
     stock_age: dict[str, timedelta] = Factory(dict)
+    measures: dict[tuple[str, str], Fraction] = Factory(dict)
     now: datetime = NOW
 
     def witness(self, locations: tuple[str, ...] | frozenset[str] = frozenset()) -> Witness | None:
@@ -107,7 +111,8 @@ class Draft:
                 covers = self.stock.get(code, False)
                 levels[code, line.sku] = (_PLENTY if covers else 0, None if covers is None else taken)
         known = [*self.stock, *self.stock_age, *sorted(locations)]
-        return ExampleView(levels, {code: Location(code=code) for code in known if self.stock.get(code, 0) is not None})
+        places = {code: Location(code=code) for code in known if self.stock.get(code, 0) is not None}
+        return ExampleView(levels, places, dict(self.measures))
 
 
 _DERIVED = frozenset({"total_weight_g", "goods_total", "total_quantity", "line_count", "now", "tags"})

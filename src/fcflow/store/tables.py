@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 __all__ = ["SCHEMA_VERSION", "build_tables"]
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 
 class Instant(TypeDecorator[datetime]):
@@ -223,6 +223,8 @@ def _outbox(metadata: MetaData) -> None:
         Column("created_at", Instant, nullable=False),
         Column("updated_at", Instant, nullable=False),
         Column("sent_at", Instant),
+        Column("number", Integer),
+        Index("ix_fcflow_outbox_number", "namespace", "partner", "number"),
         UniqueConstraint("namespace", "delivery_key", name="uq_fcflow_outbox_key"),
         Index("ix_fcflow_outbox_latest", "namespace", "outbox_id"),
         Index("ix_fcflow_outbox_state", "namespace", "partner", "state"),

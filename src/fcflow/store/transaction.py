@@ -547,12 +547,16 @@ class Transaction(RuleSetRows):
     # ---------------------------------------------------------------- small things
 
     def counter(self, name: str) -> int:
-        """The next number of this name: 1, 2, 3, ...; rolled back with the transaction."""
-        table = self._tables["counter"]
-        key = self._own(table) & (table.c.name == name)
-        value = int(self._value(sa.select(table.c.value).where(key)) or 0) + 1
+        """Take the next number of this name: 1, 2, 3, ...; rolled back with the transaction."""
+        value = self.next_number(name)
         self._put("counter", ["name"], [{"name": name, "value": value}])
         return value
+
+    def next_number(self, name: str) -> int:
+        """The number that `counter` would take."""
+        table = self._tables["counter"]
+        key = self._own(table) & (table.c.name == name)
+        return int(self._value(sa.select(table.c.value).where(key)) or 0) + 1
 
     def locations(self) -> dict[str, tuple[str, str | None]]:
         """Kind and partner by code, as of the last time a synchronizer opened the store."""

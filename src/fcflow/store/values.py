@@ -220,6 +220,8 @@ class OutboxRow:
         answer: What the partner said, or the error text.
 
         replaces: The row that this one sends again, or ``None``.
+
+        number: The running number of its feed, which envelopes quote; ``None`` in rows of older stores.
     """
 
     outbox_id: int
@@ -239,6 +241,7 @@ class OutboxRow:
     created_at: datetime
     updated_at: datetime
     sent_at: datetime | None = None
+    number: int | None = None
     fulfilment_ids: tuple[str, ...] = ()
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fcflow.testing.rules import EffectContract, FieldContract, OperatorContract
     from fcflow.testing.transports import FolderHarness, MemoryHarness, TransportContract, TransportHarness
 
-__all__ = ["FolderHarness", "MemoryHarness", "TransportContract", "TransportHarness"]
+__all__ = [
+    "EffectContract",
+    "FieldContract",
+    "FolderHarness",
+    "MemoryHarness",
+    "OperatorContract",
+    "TransportContract",
+    "TransportHarness",
+]
+
+_RULES = ("EffectContract", "FieldContract", "OperatorContract")
 
 
 def __getattr__(name: str) -> Any:
     # Vectors and oracles are of use without pytest, so the contracts are loaded when they are asked for.
     if name in __all__:
-        from fcflow.testing import transports
-
-        return getattr(transports, name)
+        return getattr(import_module(f"fcflow.testing.{'rules' if name in _RULES else 'transports'}"), name)
     raise AttributeError(name)

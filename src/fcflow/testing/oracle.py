@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -89,6 +90,8 @@ class Oracle:
             return self._stock(condition["stock"], at)
         if "stock_age" in condition:
             return self._stock_age(condition["stock_age"], at)
+        if "behaviour" in condition:
+            return self._behaviour(condition["behaviour"], at)
         return self._over_lines(condition, at)
 
     def _over_lines(self, condition: dict[str, Any], at: dict[str, Any]) -> bool | None:
@@ -131,6 +134,10 @@ class Oracle:
         if not taken or None in taken:
             return None
         return _ordered(body["op"], at["now"] - min(taken), timedelta(**body["value"]))
+
+    def _behaviour(self, body: dict[str, Any], at: dict[str, Any]) -> bool | None:
+        found = at["view"].measured(body["at"], body["measure"]) if hasattr(at["view"], "measured") else None
+        return None if found is None else _ordered(body["op"], found, Fraction(str(body["value"])))
 
     # -------------------------------------------------------------- tests of a field
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from fcflow.behaviour import Lately
 from fcflow.formats import Layout, load_layout
 from fcflow.model import Connection, Feed, FeedKind, Location, Order, OrderLine, Partner, PartnerLimits, StockPolicy
 from fcflow.rules import Condition, RuleSet, load_rules
@@ -222,6 +223,7 @@ class World:
         changes: Mapping[str, Mapping[str, Any]] | None = None,
         own: Iterable[Location] = (),
         ready: Condition | None = None,
+        lately: Lately | None = None,
     ) -> None:
         self.clock = Clock()
         self.partners = {code: SimulatedPartner(code, self.clock) for code in places}
@@ -232,6 +234,7 @@ class World:
         self._changes = dict(changes or {})
         self._own = tuple(own)
         self._ready = ready
+        self._lately = lately
         self.sync = self.restarted()
 
     def restarted(self) -> Synchronizer:
@@ -243,6 +246,7 @@ class World:
             partners=[each.partner(**self._changes.get(code, {})) for code, each in self.partners.items()],
             layouts=LAYOUTS,
             ready=self._ready,
+            lately=self._lately,
             clock=self.clock,
         )
         return self.sync

@@ -1,0 +1,150 @@
+"""
+Writing: values to the cells that a codec frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from immutabledict import immutabledict
+
+from fcflow.errors import EncodeError
+from fcflow.formats.bind import Binder
+from fcflow.formats.cells import Format, limited
+from fcflow.formats.codec import NO_BATCH, Batch, Codec, Unwritable
+from fcflow.formats.fields import Written
+
+__all__ = ["Get", "PlacesWriter", "Writer", "Writing", "called"]
+
+
+Get = Callable[[Any, Any, Written], Any]
+
+
+@frozen(kw_only=True)
+class Writer:
+    """
+    One place on its way out.
+
+    Args:
+        name: How messages call it: the place, and the canonical field.
+
+        get: Takes the value, its part, and where writing has got to.
+    """
+
+    name: str
+    slot: int
+    get: Get
+    format: Format
+    required: bool = False
+    limit: int | None = None
+    options: Mapping[str, Any] = immutabledict()
+
+
+@frozen(kw_only=True)
+class PlacesWriter:
+    """
+    Several places on their way out.
+
+    Args:
+        texts: From what *get* gives to one text a place.
+    """
+
+    name: str
+    slots: Sequence[int]
+    get: Get
+    texts: Callable[[Any], Sequence[str]]
+    required: bool = False
+    limit: int | None = None
+    options: Mapping[str, Any] = immutabledict()
+
+
+class Writing:
+    """
+    How values are written; immutable.
+
+    Args:
+        width: How many places the codec was built with.
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        binder: Binder,
+        writers: Sequence[Writer],
+        several: Sequence[PlacesWriter] = (),
+        width: int,
+    ) -> None:
+        self._codec = codec
+        self._binder = binder
+        self._writers = writers
+        self._several = several
+        self._width = width
+
+    def payload(self, values: Iterable[Any], batch: Batch) -> bytes:
+        """
+        The bytes of *values*.
+
+        Raises:
+            EncodeError: A value does not fit.
+        """
+        records: list[list[list[str]]] = []
+        row = 1
+        for number, value in enumerate(values, start=1):
+            records.append(self.rows(value, Written(batch, number, row, 1)))
+            row += len(records[-1])
+        return self._codec.write(records, batch)
+
+    def rows(self, value: Any, at: Written = Written(NO_BATCH, 1, 1, 1)) -> list[list[str]]:  # noqa: B008  # immutable
+        """The cells of *value*, by place, one or more rows; *at* is where its first row stands."""
+        if not isinstance(value, self._binder.value_types):
+            wanted = " or ".join(each.__name__ for each in self._binder.value_types)
+            raise EncodeError(f"expected {wanted}, got {type(value).__name__}")
+        try:
+            parts = self._binder.parts(value)
+        except Unwritable as error:
+            raise EncodeError(f"{called(value)}, {error}") from error
+        return [
+            self._cells(value, part, Written(at.batch, at.record, at.row + index, at.line + index))
+            for index, part in enumerate(parts)
+        ]
+
+    def _cells(self, value: Any, part: Any, at: Written) -> list[str]:
+        cells = [""] * self._width
+        carry = self._codec.carry
+        for writer in self._writers:
+            try:
+                found = writer.format(writer.get(value, part, at))
+                text = limited(carry(writer.slot, found), writer.limit, writer.options)
+            except Unwritable as error:
+                raise EncodeError(f"{called(value)}, {writer.name}: {error}") from error
+            if writer.required and not text:
+                raise EncodeError(f"{called(value)}, {writer.name}: expected something, got nothing")
+            cells[writer.slot] = text
+        for several in self._several:
+            self._fill(cells, several, several.get(value, part, at), value)
+        return cells
+
+    def _fill(self, cells: list[str], writer: PlacesWriter, said: Any, value: Any) -> None:
+        try:
+            for slot, text in zip(writer.slots, writer.texts(said), strict=True):
+                cells[slot] = limited(self._codec.carry(slot, text), writer.limit, writer.options)
+        except Unwritable as error:
+            raise EncodeError(f"{called(value)}, {writer.name}: {error}") from error
+        if writer.required and not any(cells[slot] for slot in writer.slots):
+            raise EncodeError(f"{called(value)}, {writer.name}: expected something, got nothing")
+
+
+_CALLED: Mapping[str, Callable[[Any], str]] = {
+    "Order": lambda value: f"order {value.order_id}",
+    "ShippingOrder": lambda value: f"order {value.fulfilment_id}",
+    "StatusUpdate": lambda value: f"status of {value.reference}",
+    "StockLevel": lambda value: f"stock of {value.sku}",
+}
+
+
+def called(value: Any) -> str:
+    """How messages call a value."""
+    return _CALLED[type(value).__name__](value)
