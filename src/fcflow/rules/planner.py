@@ -207,7 +207,7 @@ class Planner:
         return self._always(unknown if verdict is None else verdict is not negate, of_lines)
 
     def _integer(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
-        ranges = [column.between(*each) for each in _intervals(test.op, test.value, 0)]
+        ranges = _ranges(test, column, 0)
         return self._ranged(column, ranges, (test.op in _OPPOSITE) is not negate, unknown, of_lines)
 
     def _text(self, test: Test, column: Text, negate: bool, unknown: bool, of_lines: bool) -> Plan:
@@ -255,7 +255,7 @@ class Planner:
         return Without(plan) if negate else plan
 
     def _money(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
-        ranges = [column.between(*each) for each in _intervals(test.op, test.value, column.scale)]
+        ranges = _ranges(test, column, column.scale)
         amount = self._ranged(column, ranges, (test.op in _OPPOSITE) is not negate, unknown, of_lines)
         return self._in_currency(amount, test.currency, unknown, of_lines)
 
@@ -353,6 +353,14 @@ class _Now:
 
 
 Interval = tuple[int | None, int | None]
+
+
+def _ranges(test: Test, column: Any, scale: int) -> Ranges:
+    """The codes of what a test of a number names."""
+    if test.op == "between":
+        low, high = test.value
+        return [column.between(scaled(low, scale)[1], scaled(high, scale)[0])]
+    return [column.between(*each) for each in _intervals(test.op, test.value, scale)]
 
 
 def _intervals(op: str, value: Any, scale: int) -> list[Interval]:

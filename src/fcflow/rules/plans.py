@@ -134,8 +134,7 @@ class Codes(Plan):
     """The rows of a column with certain codes."""
 
     def __init__(self, frame: Frame, column: Coded, ranges: Ranges, size: int) -> None:
-        super().__init__(frame, size)
-        self.column, self.ranges = column, ranges
+        self.frame, self.size, self.column, self.ranges = frame, size, column, ranges
 
     def mask(self, rows: Array) -> Array:
         return self.column.mask(self.ranges, rows)
