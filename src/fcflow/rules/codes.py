@@ -241,7 +241,7 @@ def _looked_up(ranks: Array, indices: pa.Array) -> Array:
     """The rank that each of *indices* points at; 0 where there is none."""
     if indices.null_count:
         ranks, indices = np.append(ranks, np.uint32(0)), pc.fill_null(indices.cast(pa.int64()), len(ranks))
-    return ranks.take(indices.to_numpy())
+    return cast(Array, ranks.take(indices.to_numpy()))
 
 
 _KEPT = [0, *((1 << 64) - (1 << 64 - 8 * length) for length in range(1, 9))]

@@ -30,11 +30,10 @@ from fcflow.rules.table import (
 try:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 except ImportError as error:
     raise MissingExtraError("batch", error.name or "numpy") from error
 
-__all__ = ["Columns", "micros", "local", "prepare_table"]
+__all__ = ["Columns", "local", "micros", "prepare_table"]
 
 # ------------------------------------------------------------------ the columns of a table
 
