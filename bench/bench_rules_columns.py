@@ -13,14 +13,13 @@ of the orders. The peers get fewer rows of the same table where they would take 
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from _measure import show_head, spread, table
-from rules.compare import Entry
+from rules.compare import Entry, run_rounds
 from rules.workload import PLACES, SEED, Cond, Workload
 
 from fcflow.rules import RuleSet, load_rules
@@ -201,16 +200,6 @@ def entries_of(count: int, made: Workload, missing: Collection[str]) -> list[Ent
     return entries
 
 
-def measure(count: int, made: Workload, rounds: int, missing: Collection[str]) -> list[Entry]:
-    """Every engine once a round, in an order that is drawn anew."""
-    entries = entries_of(count, made, missing)
-    chance = random.Random(SEED)
-    for _ in range(rounds):
-        for entry in chance.sample(entries, len(entries)):
-            entry.time()
-    return entries
-
-
 def rows_of(count: int, entries: Sequence[Entry]) -> Iterator[list[str]]:
     """A row for each engine; a ratio is taken within a round."""
     for entry in entries:
@@ -244,8 +233,9 @@ def main() -> None:
     print(f"{count:,} orders, seed {SEED}; {rounds} rounds, process time of one core; median (least-greatest)\n")
     print(table(HEAD, []), flush=True)
     for size in sizes:
-        rows = rows_of(size, measure(size, made, rounds, missing))
-        print(table(HEAD, rows).split("\n", 2)[2], flush=True)
+        entries = entries_of(size, made, missing)
+        run_rounds(entries, rounds)
+        print(table(HEAD, rows_of(size, entries)).split("\n", 2)[2], flush=True)
 
 
 if __name__ == "__main__":
