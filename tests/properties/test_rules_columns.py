@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from fcflow.model import Order, OrderLine
 from fcflow.rules import OperatorType, RuleField, load_rules
-from fcflow.rules.codes import Numbers, Text, scaled
-from fcflow.rules.columns import local, micros
+from fcflow.rules.codes import Text
+from fcflow.rules.numeric import Numbers, local, micros, scaled
 from fcflow.rules.table import orders_to_table, table_to_orders
 from fcflow.testing.oracle import Oracle
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
-from fractions import Fraction
-from functools import cached_property, lru_cache
-from math import ceil, floor
+from functools import cached_property
 from typing import Any, cast
 
 from fcflow.errors import MissingExtraError
@@ -28,27 +25,23 @@ except ImportError as error:
 
 __all__ = [
     "ENDLESS",
+    "SMALL",
     "Array",
     "Coded",
     "Members",
-    "Numbers",
     "Ranges",
     "Text",
     "bits_of",
     "complement",
     "joined",
-    "money_of",
-    "scaled",
     "spread_out",
-    "whole_of",
 ]
 
 Array = npt.NDArray[Any]
 Ranges = list[tuple[int, int]]
 
 ENDLESS = (1 << 63) - 1
-_SMALL = 1 << 16
-_LEAST, _MOST = -(1 << 63), ENDLESS
+SMALL = 1 << 16
 
 # ------------------------------------------------------------------ codes and posting lists
 
@@ -75,13 +68,13 @@ class Coded:
         """Where the rows of a code begin among the sorted rows; for the code after the last, where all rows end."""
         starts = np.zeros(self.count + 1, dtype=np.int64)
         np.cumsum(np.bincount(self.codes, minlength=self.count), out=starts[1:])
-        return starts.tolist().__getitem__ if self.count <= _SMALL else cast(Callable[[int], int], starts.item)
+        return starts.tolist().__getitem__ if self.count <= SMALL else cast(Callable[[int], int], starts.item)
 
     @property
     def order(self) -> Array:
         """The rows, sorted by code."""
         if self._order is None:
-            if self.count <= _SMALL:
+            if self.count <= SMALL:
                 self._order = np.argsort(self.codes.astype(np.uint16), kind="stable")
             else:
                 self._order = np.argsort(self.codes)
@@ -333,119 +326,3 @@ def spread_out(starts: Array, counts: Array) -> Array:
     """From each start on, as many numbers as its count says, one after the other."""
     ends = np.cumsum(counts)
     return cast(Array, np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts))
-
-
-# ------------------------------------------------------------------ numbers
-
-
-class Numbers(Coded):
-    """
-    A column of whole numbers: counts, grams, microseconds, or money in units of ``10 ** -scale``.
-
-    Args:
-        values: 64-bit; whatever where *present* is false.
-    """
-
-    def __init__(self, values: Array, present: Array, scale: int = 0) -> None:
-        self.values, self.present, self.scale = values, present, scale
-        there = values if bool(present.all()) else values[present]
-        low, high = (int(there.min()), int(there.max())) if len(there) else (0, 0)
-        self._low, self._points = low, None
-        if high - low < max(_SMALL - 1, 2 * len(values)):
-            codes = np.where(present, values - low + 1, 0)
-            super().__init__(codes, high - low + 2)
-            return
-        codes, order, self._points = _ranked(values, present)
-        super().__init__(codes, len(self._points) + 1, order)
-
-    _points: Array | None
-
-    def between(self, low: int | None, high: int | None) -> tuple[int, int]:
-        """The codes of the values from *low* to *high*, both included; ``None`` has no bound."""
-        if self._points is None:
-            first = 1 if low is None else min(max(low - self._low + 1, 1), self.count)
-            last = self.count if high is None else min(max(high - self._low + 2, 1), self.count)
-            return first, last
-        first = 1 if low is None or low <= _LEAST else self._place(low, "left")
-        last = self.count if high is None or high >= _MOST else self._place(high, "right")
-        return first, last
-
-    def _place(self, value: int, side: Any) -> int:
-        assert self._points is not None
-        if not _LEAST <= value <= _MOST:
-            return 1 if value < 0 else self.count
-        return int(self._points.searchsorted(np.int64(value), side=side)) + 1
-
-    def through(self, parents: Array) -> Coded:
-        """The same column seen from the lines of its rows."""
-        seen = _Seen(self.codes.take(parents), self.count)
-        seen.between, seen.scale = self.between, self.scale
-        return seen
-
-
-class _Seen(Coded):
-    """Numbers of orders, seen from their lines."""
-
-    between: Callable[[int | None, int | None], tuple[int, int]]
-    scale: int
-
-
-def _ranked(values: Array, present: Array) -> tuple[Array, Array, Array]:
-    """Codes in the order of the values, the rows sorted by them, and the distinct values."""
-    absent, rows = np.flatnonzero(~present), np.flatnonzero(present)
-    rows = rows.take(np.argsort(values.take(rows)))
-    ordered = values.take(rows)
-    is_new = np.empty(len(ordered), dtype=bool)
-    is_new[:1] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
-    codes = np.zeros(len(values), dtype=np.uint32)
-    codes[rows] = np.cumsum(is_new)
-    return codes, np.concatenate([absent, rows]), ordered[is_new]
-
-
-@lru_cache(maxsize=65_536)
-def scaled(value: Decimal | int, scale: int) -> tuple[int, int]:
-    """The whole numbers of units of ``10 ** -scale`` next to *value*, below and above; both it, where it is whole."""
-    amount = Decimal(value)
-    if amount and not -40 < amount.adjusted() < 40:
-        beyond = 0 if amount.adjusted() < 0 else 1 << 200
-        return (-beyond - 1, -beyond) if amount < 0 else (beyond, beyond + 1)
-    exact = Fraction(amount) * 10**scale
-    return floor(exact), ceil(exact)
-
-
-def whole_of(array: pa.Array) -> tuple[Array, Array]:
-    """Values (0 where null) and which are there."""
-    present = np.ones(len(array), dtype=bool)
-    if array.null_count:
-        present = pc.is_valid(array).to_numpy(zero_copy_only=False)
-        array = pc.fill_null(array, 0)
-    return array.to_numpy(zero_copy_only=False), present
-
-
-def money_of(array: pa.Array) -> tuple[Array, Array, int] | None:
-    """Values in units of ``10 ** -scale``, which are there, and the scale; ``None`` where 64 bits do not hold them."""
-    if pa.types.is_decimal256(array.type):
-        try:
-            array = array.cast(pa.decimal128(38, array.type.scale))
-        except pa.ArrowInvalid:
-            return None
-    scale, present = array.type.scale, np.ones(len(array), dtype=bool)
-    if array.null_count:
-        present = pc.is_valid(array).to_numpy(zero_copy_only=False)
-    words = np.frombuffer(array.buffers()[1] or b"", dtype=np.int64)
-    words = words[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
-    values = np.where(present, words[:, 0], 0) if array.null_count else words[:, 0]
-    if scale < 0 or bool((present & (words[:, 1] != words[:, 0] >> 63)).any()):
-        return None
-    return _shortened(values, present, scale)
-
-
-def _shortened(values: Array, present: Array, scale: int) -> tuple[Array, Array, int]:
-    """Without the digits at the end that are 0 in all values; some of them tell most often that they are not."""
-    for digits in (8, 4, 2, 1):
-        if scale >= digits and not (values[:256] % 10**digits).any():
-            shorter = values // 10**digits
-            if bool((shorter * 10**digits == values).all()):
-                values, scale = shorter, scale - digits
-    return values, present, scale

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 
 from fcflow.errors import MissingExtraError
 from fcflow.model import Order
-from fcflow.rules.codes import ENDLESS, Array, Members, Numbers, Text, money_of, whole_of
+from fcflow.rules.codes import ENDLESS, Array, Members, Text
 from fcflow.rules.fields import FIELDS, Field, FieldType, outward_code, postcode_area
+from fcflow.rules.numeric import Numbers, money_of, whole_of
 from fcflow.rules.table import (
     OrderTable,
     as_instant,
@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("batch", error.name or "numpy") from error
 
-__all__ = ["Columns", "local", "micros", "prepare_table"]
+__all__ = ["Columns", "prepare_table"]
 
 # ------------------------------------------------------------------ the columns of a table
 
@@ -265,36 +265,3 @@ def prepare_table(table: Any) -> Columns:
 def _greatest(column: Numbers) -> int:
     there = column.values[column.present]
     return max(abs(int(there.min())), abs(int(there.max()))) if len(there) else 0
-
-
-# ------------------------------------------------------------------ local time
-
-_HOUR_US = 3_600_000_000
-_DAY_US = 24 * _HOUR_US
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def local(column: Numbers, zone: tzinfo) -> tuple[Numbers, Numbers]:
-    """The ISO weekdays and the microseconds since midnight of instants in *zone*."""
-    hours, places = np.unique(column.values[column.present] // _HOUR_US, return_inverse=True)
-    offsets = np.zeros(len(column.values), dtype=np.int64)
-    firsts = [_offset(hour * _HOUR_US, zone) for hour in hours.tolist()]
-    lasts = [_offset(hour * _HOUR_US + _HOUR_US - 1, zone) for hour in hours.tolist()]
-    offsets[column.present] = np.array(firsts, dtype=np.int64).take(places) if firsts else 0
-    turning = np.array([first != last for first, last in zip(firsts, lasts, strict=True)], dtype=bool)
-    if turning.any():
-        for row in np.flatnonzero(column.present)[turning.take(places)].tolist():
-            offsets[row] = _offset(int(column.values[row]), zone)
-    local_us = column.values + offsets
-    weekdays = (local_us // _DAY_US + 3) % 7 + 1
-    return Numbers(weekdays, column.present), Numbers(local_us % _DAY_US, column.present)
-
-
-def _offset(instant_us: int, zone: tzinfo) -> int:
-    moment = (_EPOCH + timedelta(microseconds=instant_us)).astimezone(zone)
-    return (moment.utcoffset() or timedelta()) // timedelta(microseconds=1)

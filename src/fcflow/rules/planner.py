@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any, cast
 
 from fcflow.model import View
-from fcflow.rules.codes import Coded, Members, Ranges, Text, complement, joined, scaled
-from fcflow.rules.columns import Columns, local, micros
+from fcflow.rules.codes import Coded, Members, Ranges, Text, complement, joined
+from fcflow.rules.columns import Columns
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import FIELDS, Facts, Field, FieldType
+from fcflow.rules.numeric import intervals, local, ranges_of, spans
 from fcflow.rules.operators import checker
 from fcflow.rules.plans import (
     And,
@@ -207,7 +208,7 @@ class Planner:
         return self._always(unknown if verdict is None else verdict is not negate, of_lines)
 
     def _integer(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
-        ranges = _ranges(test, column, 0)
+        ranges = ranges_of(test, column, 0)
         return self._ranged(column, ranges, (test.op in _OPPOSITE) is not negate, unknown, of_lines)
 
     def _text(self, test: Test, column: Text, negate: bool, unknown: bool, of_lines: bool) -> Plan:
@@ -255,7 +256,7 @@ class Planner:
         return Without(plan) if negate else plan
 
     def _money(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
-        ranges = _ranges(test, column, column.scale)
+        ranges = ranges_of(test, column, column.scale)
         amount = self._ranged(column, ranges, (test.op in _OPPOSITE) is not negate, unknown, of_lines)
         return self._in_currency(amount, test.currency, unknown, of_lines)
 
@@ -275,7 +276,7 @@ class Planner:
     def _instant(self, test: Test, column: Any, negate: bool, unknown: bool, of_lines: bool) -> Plan:
         if test.op in ("weekday_in", "time_between"):
             column = self._local(test, of_lines)[test.op == "time_between"]
-        ranges = [column.between(*each) for each in _spans(test, self.now)]
+        ranges = [column.between(*each) for each in spans(test, self.now)]
         return self._ranged(column, ranges, negate, unknown, of_lines)
 
     def _local(self, test: Test, of_lines: bool) -> tuple[Any, Any]:
@@ -313,7 +314,7 @@ class Planner:
 
     def _count(self, node: CountLines, negate: bool, unknown: bool) -> Plan:
         negate = (node.op in _OPPOSITE) is not negate
-        [bounds] = _intervals(node.op, node.value, 0)
+        [bounds] = intervals(node.op, node.value, 0)
         if node.where is None:
             column = self.columns.field(FIELDS["line_count"])
             return self._ranged(column, [column.between(*bounds)], negate, unknown, False)
@@ -324,7 +325,7 @@ class Planner:
         if column is None or sums is None:
             return self._one_by_one(node, negate, unknown, False)
         opposite = (node.op in _OPPOSITE) is not negate
-        [bounds] = _intervals(node.op, node.value, column.scale)
+        [bounds] = intervals(node.op, node.value, column.scale)
         if node.where is None:
             plan = self._ranged(sums, [sums.between(*bounds)], opposite, unknown, False)
         else:
@@ -350,63 +351,3 @@ class _Now:
 
     def __init__(self, now: datetime | None) -> None:
         self.now = now
-
-
-Interval = tuple[int | None, int | None]
-
-
-def _ranges(test: Test, column: Any, scale: int) -> Ranges:
-    """The codes of what a test of a number names."""
-    if test.op == "between":
-        low, high = test.value
-        return [column.between(scaled(low, scale)[1], scaled(high, scale)[0])]
-    return [column.between(*each) for each in _intervals(test.op, test.value, scale)]
-
-
-def _intervals(op: str, value: Any, scale: int) -> list[Interval]:
-    """The whole numbers that the value of a test stands for; for ``ne`` and ``not_in`` those that it refuses."""
-    if op in ("in", "not_in"):
-        return [(above, below) for below, above in (scaled(each, scale) for each in value)]
-    if op == "between":
-        return [(scaled(value[0], scale)[1], scaled(value[1], scale)[0])]
-    below, above = scaled(value, scale)
-    match op:
-        case "lt":
-            return [(None, above - 1)]
-        case "le":
-            return [(None, below)]
-        case "gt":
-            return [(below + 1, None)]
-        case "ge":
-            return [(above, None)]
-        case _:
-            return [(above, below)]
-
-
-def _spans(test: Test, now: datetime | None) -> list[Interval]:
-    """The same for a test of an instant; weekdays and times of day are numbers of their own."""
-    value, now_us = test.value, 0 if now is None else micros(now)
-    match test.op:
-        case "before":
-            return [(None, (now_us if value == "now" else micros(value)) - 1)]
-        case "after":
-            return [((now_us if value == "now" else micros(value)) + 1, None)]
-        case "within_last":
-            return [(now_us - _micros_of(value), now_us)]
-        case "within_next":
-            return [(now_us, now_us + _micros_of(value))]
-        case "between":
-            return [(micros(value[0]), micros(value[1]))]
-        case "weekday_in":
-            return [(day, day) for day in value]
-        case _:
-            start, end = (_since_midnight(each) for each in value)
-            return [(start, end - 1)] if start < end else [(start, None), (None, end - 1)]
-
-
-def _micros_of(duration: Any) -> int:
-    return int(duration.days * 86_400 + duration.seconds) * 1_000_000 + int(duration.microseconds)
-
-
-def _since_midnight(time: Any) -> int:
-    return int((time.hour * 60 + time.minute) * 60 + time.second) * 1_000_000 + int(time.microsecond)

@@ -13,10 +13,11 @@ from typing import Any, cast
 
 from fcflow.errors import MissingExtraError
 from fcflow.model import View
-from fcflow.rules.codes import ENDLESS, Array, Coded, Members, Numbers, Ranges, Text, bits_of, spread_out
+from fcflow.rules.codes import ENDLESS, Array, Coded, Members, Ranges, Text, bits_of, spread_out
 from fcflow.rules.columns import Columns
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import FIELDS, Facts
+from fcflow.rules.numeric import Numbers
 from fcflow.rules.tree import Node, Stock
 
 try:
