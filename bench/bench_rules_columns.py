@@ -1,35 +1,32 @@
 """
 A table of orders decided at once: fcflow's columnar path, one pyarrow mask a rule, and DuckDB's CASE.
 
-Run ``python bench/bench_rules_columns.py [--quick] [--rules 10 1000]``. The workload is that of ``bench_rules``. All
-begin with columns. What the peers would have to work out is given to them: sums over lines, whole pence, and which
-location covers which order stand in columns of their own; DuckDB has the table in its own storage. fcflow works all
-that out itself, within its time, from the table that `orders_to_table` makes; *prepared* is the same with what
-`prepare_table` keeps between two rule sets. The engines run in random order, each
-answer is compared with fcflow's, and fcflow's with `decide` on some of the orders. The peers get fewer rows of the
-same table where they would take minutes.
+Run ``python bench/bench_rules_columns.py [--quick] [--rules 10 1000] [--orders 200000]``. The workload is that of
+``bench_rules``. All begin with columns. What the peers would have to work out is given to them: sums over lines, whole
+pence, and which location covers which order stand in columns of their own; DuckDB has the table in its own storage,
+and its query is prepared. fcflow works all that out itself, within its time, from the table that `orders_to_table`
+makes; *prepared* is the same with what `prepare_table` keeps between two rule sets. The engines run round by round in
+random order; a ratio is taken within a round. Each answer is compared with fcflow's, and fcflow's with `decide` on some
+of the orders. The peers get fewer rows of the same table where they would take minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import random
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from _measure import show_head, spread, table
+from rules.compare import Entry, run_rounds
 from rules.workload import PLACES, SEED, Cond, Workload
 
-from fcflow.rules import load_rules
+from fcflow.rules import RuleSet, load_rules
 
 FIELDS = ("channel", "group", "method", "country", "postcode", "total", "weight", "quantity")
 OURS = ("fcflow", "prepared")
-Answer = Callable[[], Sequence[int]]
+Answer = Callable[[], Any]
 
 # ------------------------------------------------------------------ pyarrow: a mask a rule
 
@@ -137,15 +134,15 @@ def sql(cond: Cond) -> str:
 
 
 def duckdb_case(data: Any, rules: Sequence[Cond]) -> Answer:
-    """One CASE over all rules, on one core, over a table in DuckDB's own storage."""
+    """One CASE over all rules, on one core, prepared, over a table in DuckDB's own storage."""
     import duckdb
 
     connection = duckdb.connect(config={"threads": 1})
     connection.register("given", data)
     connection.execute("CREATE TABLE orders AS SELECT * FROM given")
     arms = " ".join(f"WHEN {sql(rule)} THEN {number}" for number, rule in enumerate(rules))
-    query = f"SELECT CASE {arms} END AS found FROM orders ORDER BY rowid"
-    return lambda: connection.execute(query).fetchnumpy()["found"]
+    connection.execute(f"PREPARE decide AS SELECT CASE {arms} END AS found FROM orders ORDER BY rowid")
+    return lambda: connection.execute("EXECUTE decide").fetchnumpy()["found"]
 
 
 # ------------------------------------------------------------------ measuring
@@ -163,99 +160,82 @@ def as_columns(workload: Workload, rows: int) -> Any:
     return pa.table(columns)
 
 
-def rates(engines: dict[str, tuple[Answer, int]], repeats: int) -> dict[str, list[float]]:
-    """Per engine the orders a second of process time, in random order."""
-    turns = [name for name in engines for _ in range(repeats if name in OURS else max(1, repeats // 2))]
-    random.Random(SEED).shuffle(turns)
-    found: dict[str, list[float]] = {name: [] for name in engines}
-    for name in turns:
-        answer, rows = engines[name]
-        gc.collect()
-        begun = time.process_time()
-        answer()
-        found[name].append(rows / (time.process_time() - begun))
-    return found
-
-
-def agree(name: str, ours: Sequence[int], theirs: Sequence[int]) -> None:
-    """Stop at the first different answer."""
-    for row, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
-        if mine != other:
-            sys.exit(f"row {row}: fcflow {mine}, {name} {other}")
-
-
-def measure(count: int, workload: Workload, share: int, repeats: int, peers: Sequence[str]) -> dict[str, Any]:
-    """All engines with *count* rules."""
+def ours(rules: RuleSet, made: Workload) -> tuple[Sequence[int], list[Entry]]:
+    """fcflow's answers, after they have shown that they are those of `decide`; and how it is timed."""
     from fcflow.rules.columns import prepare_table
     from fcflow.rules.table import orders_to_table
 
-    conds = workload.rules(count)
-    rules, orders = load_rules(workload.document(conds)), orders_to_table(workload.orders)
-    decisions = rules.decide_many(orders, view=workload.shelves)
-    for order, decision in zip(workload.orders[:2_000], decisions, strict=False):
-        if rules.decide(order, view=workload.shelves) != decision:
+    table, view = orders_to_table(made.orders), made.shelves
+    decisions = rules.decide_many(table, view=view)
+    for order, decision in zip(made.orders[:2_000], decisions, strict=False):
+        if rules.decide(order, view=view) != decision:
             sys.exit(f"order {order.order_id}: decide and decide_many differ")
-    prepared = prepare_table(orders)
-    engines: dict[str, tuple[Answer, int]] = {
-        "fcflow": (lambda: rules.decide_many(orders, view=workload.shelves).rule_index, len(workload.orders)),
-        "prepared": (lambda: rules.decide_many(prepared, view=workload.shelves).rule_index, len(workload.orders)),
-    }
-    data = as_columns(workload, share)
-    if "pyarrow" in peers:
-        engines["pyarrow masks"] = (Masks(data, conds).answer, share)
-    if "duckdb" in peers:
-        engines["DuckDB CASE"] = (duckdb_case(data, conds), share)
-    for name, (answer, _) in engines.items():
-        agree(name, decisions.rule_index.tolist(), list(answer()))
-    return {"rules": count, "share": share, "rates": rates(engines, repeats)}
+    prepared = prepare_table(table)
+    rules.decide_many(prepared, view=view)
+    works = {each: lambda given=given: rules.decide_many(given, view=view).rule_index
+             for each, given in zip(OURS, (table, prepared), strict=True)}  # fmt: skip
+    return decisions.rule_index, [Entry(name, len(made.orders), work) for name, work in works.items()]
 
 
-def row(found: dict[str, Any]) -> list[str]:
-    """A row of the table."""
-    rates = found["rates"]
-    cells = [f"{found['rules']:,}", spread(rates["fcflow"], 1 / 1000), spread(rates["prepared"], 1 / 1000)]
-    for name in ("pyarrow masks", "DuckDB CASE"):
-        theirs = rates.get(name)
-        ratios = [statistics.median(rates[each]) / statistics.median(theirs) for each in OURS] if theirs else []
-        cells += [spread(theirs, 1 / 1000, 2), " / ".join(f"{each:,.1f}x" for each in ratios)] if theirs else ["-", "-"]
-    return [*cells, f"{found['share']:,}"]
+TESTS = 400_000_000
+PEERS: dict[str, tuple[str, Callable[[Any, Sequence[Cond]], Answer]]] = {
+    "pyarrow masks": ("pyarrow", lambda data, rules: Masks(data, rules).answer),
+    "DuckDB CASE": ("duckdb", duckdb_case),
+}
 
 
-HEAD = [
-    "rules",
-    "thousand orders/s",
-    "prepared",
-    "pyarrow masks",
-    "ratios",
-    "DuckDB CASE",
-    "ratios",
-    "rows of the peers",
-]
+def entries_of(count: int, made: Workload, missing: Collection[str]) -> list[Entry]:
+    """All engines with *count* rules; one that answers otherwise than fcflow ends the run."""
+    conds = made.rules(count)
+    answers, entries = ours(load_rules(made.document(conds)), made)
+    rows = min(len(made.orders), TESTS // count)
+    data = as_columns(made, rows)
+    for name, (package, make) in PEERS.items():
+        if package not in missing:
+            answer = make(data, conds)
+            for row, (mine, other) in enumerate(zip(answers, answer(), strict=False)):
+                if mine != other:
+                    sys.exit(f"row {row}: fcflow {mine}, {name} {other}")
+            entries.append(Entry(name, rows, answer))
+    return entries
+
+
+def rows_of(count: int, entries: Sequence[Entry]) -> Iterator[list[str]]:
+    """A row for each engine; a ratio is taken within a round."""
+    for entry in entries:
+        ratios = [_ratios(mine, entry) if entry.name not in OURS else "" for mine in entries[: len(OURS)]]
+        yield [f"{count:,}", entry.name, f"{entry.count:,}", spread(entry.rates, 1 / 1000), *ratios]
+
+
+def _ratios(mine: Entry, other: Entry) -> str:
+    return spread([one / another for one, another in zip(mine.rates, other.rates, strict=True)])
+
+
+HEAD = ["rules", "engine", "rows", "thousand orders/s", "fcflow is faster by", "prepared is faster by"]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer orders and repeats")
-    parser.add_argument("--rules", type=int, nargs="*", default=[10, 100, 1_000])
-    parser.add_argument("--orders", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true", help="fewer orders and rounds, and not the longest list")
+    parser.add_argument("--rules", type=int, nargs="*", help="lengths of the lists of rules")
+    parser.add_argument("--orders", type=int, default=200_000)
     given = parser.parse_args()
     missing = [name for name in ("numpy", "pyarrow", "duckdb") if find_spec(name) is None]
-    peers = [name for name in ("pyarrow", "duckdb") if name not in missing]
     show_head("fcflow", *(name for name in ("numpy", "pyarrow", "duckdb") if name not in missing))
     if missing:
-        print(f"not installed: {', '.join(missing)}")
+        print(f"missing, left out: {' '.join(missing)}; run: pip install --group bench")
     if {"numpy", "pyarrow"} & set(missing):
         return
-    count, repeats = (20_000, 3) if given.quick else (given.orders, 7)
-    workload = Workload.of(count)
-    print(
-        f"{count:,} orders, seed {SEED}; process time of one core, median of {repeats} (least-greatest)\n", flush=True
-    )
-    shares = {size: min(count, max(5_000, 20_000_000 // size)) for size in given.rules}
+    count, rounds = (20_000, 3) if given.quick else (given.orders, 5)
+    sizes = given.rules or ([10, 100, 1_000] if given.quick else [10, 100, 1_000, 10_000])
+    made = Workload.of(count)
+    print(f"{count:,} orders, seed {SEED}; {rounds} rounds, process time of one core; median (least-greatest)\n")
     print(table(HEAD, []), flush=True)
-    for size in given.rules:
-        print(table(row(measure(size, workload, shares[size], repeats, peers)), []).splitlines()[0], flush=True)
+    for size in sizes:
+        entries = entries_of(size, made, missing)
+        run_rounds(entries, rounds)
+        print(table(HEAD, rows_of(size, entries)).split("\n", 2)[2], flush=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcflow.model import Order, OrderLine
-from fcflow.rules import OperatorType, load_rules
-from fcflow.rules.columns import Numbers, local, micros, scaled
+from fcflow.rules import OperatorType, RuleField, load_rules
+from fcflow.rules.codes import Text
+from fcflow.rules.numeric import Numbers, local, micros, scaled
 from fcflow.rules.table import orders_to_table, table_to_orders
 from fcflow.testing.oracle import Oracle
 
@@ -110,6 +112,152 @@ def test_operators_of_plugins_are_asked_order_by_order(conditions, orders):
     rules = load_rules({"fcflow": "ruleset/1", "rules": written}, operators={ODD.name: ODD})
 
     assert list(rules.decide_many(orders_to_table(orders))) == [rules.decide(order) for order in orders]
+
+
+ASIDE = RuleField(
+    name="test:digits",
+    type="integer",
+    get=lambda order: None if order.total is None else int(order.total),
+    about="Whole pounds",
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    beside=st.lists(INDEX.CONDITIONS, min_size=1, max_size=3),
+    limit=st.integers(0, 60),
+    orders=tables_of(INDEX.orders()),
+)
+def test_fields_of_plugins_are_asked_order_by_order(beside, limit, orders):
+    """
+    A field that no column holds is taken from the order, in the order's own way.
+    """
+    aside = {"field": ASIDE.name, "op": "ge", "value": limit}
+    whens = [{"all": [aside, each]} for each in beside] + [{"not": aside}, aside]
+    written = [{"id": f"r{n}", "when": when, "then": [{"keep": {}}]} for n, when in enumerate(whens)]
+    rules = load_rules({"fcflow": "ruleset/1", "currency": "GBP", "rules": written}, fields={ASIDE.name: ASIDE})
+
+    assert list(rules.decide_many(orders_to_table(orders))) == [rules.decide(order) for order in orders]
+
+
+DAYS = st.sampled_from(["2026-02-28", "2026-03-01", "2026-03-02", "2026-03-03", "2026-03-29"])
+
+
+@st.composite
+def dated(draw):
+    """Rule sets of which some rules are in force for a while only."""
+    document = draw(ORACLE.rule_sets(max_rules=4))
+    for rule in document["rules"]:
+        since, until = sorted(draw(st.tuples(DAYS, DAYS)))
+        span = {"from": since, "until": until} if since < until else {draw(st.sampled_from(["from", "until"])): since}
+        if draw(st.booleans()):
+            rule["effective"] = span
+    return document
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    document=dated(),
+    orders=tables_of(ORACLE.orders(), max_size=6),
+    view=ORACLE.VIEWS,
+    now=st.none() | ORACLE.INSTANTS,
+    as_of=ORACLE.INSTANTS,
+)
+def test_a_table_is_decided_by_the_rules_of_an_instant(document, orders, view, now, as_of):
+    """
+    With `as_of` as with `decide`, whether the orders come one by one or as a table.
+    """
+    rules = load_rules(document)
+    wanted = [rules.decide(order, view=view, now=now, as_of=as_of) for order in orders]
+
+    assert list(rules.decide_many(orders_to_table(orders), view=view, now=now, as_of=as_of)) == wanted
+    assert list(rules.decide_many(orders, view=view, now=now, as_of=as_of)) == wanted
+
+
+LABELS = [f"t{number}" for number in range(150)]
+SOME_LABELS = st.lists(st.sampled_from(LABELS), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sets=st.lists(st.frozensets(st.sampled_from(LABELS), max_size=12), min_size=4, max_size=12),
+    asked=st.lists(st.tuples(st.sampled_from(["contains_any", "contains_all"]), SOME_LABELS), min_size=1, max_size=4),
+    folds=st.booleans(),
+)
+def test_sets_of_many_members_are_told_apart(sets, asked, folds):
+    """
+    However many distinct members a column has: two that share a bit of a row's signature are not taken for each other.
+    """
+    orders = [
+        Order(order_id=f"A{n}", channel="web" if n % 2 else None, tags=tags, lines=())
+        for n, tags in enumerate([LABELS, *sets])
+    ]
+    tests = [{"field": "tags", "op": op, "value": value, "ignore_case": folds} for op, value in asked]
+    web = {"field": "channel", "op": "exists"}
+    whens = [each for test in tests for each in ({"all": [web, test]}, {"all": [web, {"not": test}]}, test)]
+    written = [{"id": f"r{n}", "when": when, "then": [{"tag": f"r{n}"}]} for n, when in enumerate(whens)]
+    rules = load_rules({"fcflow": "ruleset/1", "rules": written})
+
+    assert list(rules.decide_many(orders_to_table(orders))) == [rules.decide(order) for order in orders]
+
+
+STEMS = st.sampled_from(["", "A", "postcode", "postcodes", "LS1 4AP", "straße", "\0", "日本語テキスト"])
+TEXTS = st.none() | st.builds(str.__add__, STEMS, st.text(max_size=4))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    texts=st.lists(TEXTS, max_size=30), kind=st.sampled_from([pa.string(), pa.large_string()]), cut=st.integers(0, 5)
+)
+def test_codes_of_texts_are_in_the_order_of_the_texts(texts, kind, cut):
+    """
+    Whatever letters they have and however they begin, in a slice too; every text is found, and by its beginning.
+    """
+    column = Text.of(pa.array(texts, kind).slice(cut))
+    here = texts[cut:]
+
+    assert column.words == sorted({each for each in here if each})
+    assert [column.words[code - 1] if code else None for code in column.codes.tolist()] == [
+        each or None for each in here
+    ]
+    for text in filter(None, here):
+        assert sorted(column.rows(column.equal([text])).tolist()) == [n for n, each in enumerate(here) if each == text]
+        [low, high] = column.beginning(text[:2])
+        assert column.words[low - 1 : high - 1] == [word for word in column.words if word.startswith(text[:2])]
+
+
+@settings(max_examples=150, deadline=None)
+@given(words=st.lists(TEXTS, min_size=1, max_size=8), data=st.data())
+def test_a_dictionary_of_texts_is_read_as_its_texts(words, data):
+    """
+    Though it holds words twice, or null, or words that no row has.
+    """
+    places = data.draw(st.lists(st.none() | st.integers(0, len(words) - 1), max_size=12))
+    column = Text.of(pa.DictionaryArray.from_arrays(pa.array(places, pa.int8()), pa.array(words, pa.string())))
+    plain = Text.of(pa.array([None if place is None else words[place] for place in places], pa.string()))
+
+    assert (column.words, column.codes.tolist()) == (plain.words, plain.codes.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=20),
+    bounds=st.tuples(st.integers(-(2**63), 2**63), st.integers(-(2**63), 2**63)),
+    absent=st.integers(0, 3),
+)
+def test_a_range_of_numbers_is_found_in_a_long_column(values, bounds, absent):
+    """
+    Where a column has more distinct numbers than a short code holds, its rows are still those between the bounds.
+    """
+    spread = np.append(np.array(values), np.arange(70_000) * 3)
+    present = np.arange(len(spread)) >= absent
+    column = Numbers(spread, present)
+    low, high = min(bounds), max(bounds)
+    ranges = [column.between(low, high)]
+
+    wanted = [row for row, value in enumerate(spread.tolist()) if row >= absent and low <= value <= high]
+    assert sorted(column.rows(ranges).tolist()) == wanted
+    assert column.size(ranges) == len(wanted)
 
 
 HUGE = st.sampled_from([0, 1, 5, 10**6, 2**40, 2**62, 2**63 - 1])

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, cast
 
 from fcflow.errors import MissingExtraError
 from fcflow.model import View
-from fcflow.rules.columns import ENDLESS, Array, Coded, Columns, Members, Numbers, Ranges, Text, spread_out
+from fcflow.rules.codes import ENDLESS, Array, Coded, Members, Ranges, Text, bits_of, spread_out
+from fcflow.rules.columns import Columns
 from fcflow.rules.compile import compile_node
 from fcflow.rules.fields import FIELDS, Facts
+from fcflow.rules.numeric import Numbers
 from fcflow.rules.tree import Node, Stock
 
 try:
@@ -42,7 +45,8 @@ __all__ = [
 ]
 
 
-CHEAP = 3.0
+CHEAP, DEAR = 3.0, 10.0
+_COST, _SIZE = attrgetter("cost", "size"), attrgetter("size", "cost")
 
 
 class Frame:
@@ -80,9 +84,12 @@ class Plan:
         size: How many rows it has at most.
 
         cost: What testing a row costs, roughly; the cheap ones go first.
+
+        repeats: Whether `rows` may give a row more than once.
     """
 
     cost = 1.0
+    repeats = False
 
     def __init__(self, frame: Frame, size: int) -> None:
         self.frame, self.size = frame, size
@@ -92,7 +99,7 @@ class Plan:
         raise NotImplementedError
 
     def rows(self, left: Array | None = None) -> Array:
-        """The rows that fulfil it, without repeats, in any order; only those where *left* is true."""
+        """The rows that fulfil it, in any order; only those where *left* is true."""
         rows = np.arange(self.frame.count) if left is None else np.flatnonzero(left)
         return rows[self.mask(rows)]
 
@@ -128,8 +135,7 @@ class Codes(Plan):
     """The rows of a column with certain codes."""
 
     def __init__(self, frame: Frame, column: Coded, ranges: Ranges, size: int) -> None:
-        super().__init__(frame, size)
-        self.column, self.ranges = column, ranges
+        self.frame, self.size, self.column, self.ranges = frame, size, column, ranges
 
     def mask(self, rows: Array) -> Array:
         return self.column.mask(self.ranges, rows)
@@ -158,16 +164,22 @@ class HasMember(Plan):
     """The rows whose set has a member with certain codes."""
 
     cost = 3.0
+    repeats = True
 
     def __init__(self, frame: Frame, column: Members, ranges: Ranges) -> None:
         super().__init__(frame, min(frame.count, column.text.size(ranges)))
-        self.column, self.ranges = column, ranges
+        self.column, self.ranges, self.bits = column, ranges, np.uint64(bits_of(ranges))
 
     def mask(self, rows: Array) -> Array:
-        return self.frame.which(rows, self._posting())
+        mask = (self.column.signature.take(rows) & self.bits) != 0
+        if self.column.is_exact:
+            return cast(Array, mask)
+        places = np.flatnonzero(mask)
+        mask[places] = self.frame.which(rows.take(places), self._posting())
+        return cast(Array, mask)
 
     def rows(self, left: Array | None = None) -> Array:
-        return self.frame.distinct(_still(self._posting(), left))
+        return _still(self._posting(), left)
 
     def _posting(self) -> Array:
         return self.column.parents.take(self.column.text.rows(self.ranges))
@@ -188,8 +200,9 @@ class And(Plan):
     """The rows that all parts have."""
 
     def __init__(self, frame: Frame, parts: list[Plan]) -> None:
-        self.parts = sorted(parts, key=_by_cost)
-        super().__init__(frame, min([part.size for part in parts]))
+        self.parts, self.frame = sorted(parts, key=_COST), frame
+        self.first = min(parts, key=_SIZE)
+        self.size, self.repeats = self.first.size, self.first.repeats
         self.cost = sum([part.cost for part in parts])
 
     def mask(self, rows: Array) -> Array:
@@ -203,7 +216,7 @@ class And(Plan):
 
     def rows(self, left: Array | None = None) -> Array:
         """From the shortest list on; what is decided already goes before anything dear is tested."""
-        first = min(self.parts, key=_by_size)
+        first = self.first
         rows = first.rows(left if first.cost > CHEAP else None)
         for part in self.parts:
             if part is first:
@@ -212,16 +225,10 @@ class And(Plan):
                 rows, left = rows[left.take(rows)], None
             if not len(rows):
                 return rows
+            if part.cost > DEAR and first.repeats:
+                rows = self.frame.distinct(rows)
             rows = rows[part.mask(rows)]
         return _still(rows, left)
-
-
-def _by_cost(plan: Plan) -> tuple[float, int]:
-    return plan.cost, plan.size
-
-
-def _by_size(plan: Plan) -> tuple[int, float]:
-    return plan.size, plan.cost
 
 
 class Or(Plan):
@@ -251,6 +258,7 @@ class AnyLine(Plan):
     """The orders of which one line fulfils a plan over lines."""
 
     cost = 5.0
+    repeats = True
 
     def __init__(self, frame: Frame, columns: Columns, part: Plan) -> None:
         super().__init__(frame, min(frame.count, part.size))
@@ -265,7 +273,7 @@ class AnyLine(Plan):
         return mask
 
     def rows(self, left: Array | None = None) -> Array:
-        return self.frame.distinct(_still(self.columns.parents.take(self.part.rows()), left))
+        return _still(self.columns.parents.take(self.part.rows()), left)
 
 
 def lines_of(columns: Columns, rows: Array) -> tuple[Array, Array]:
@@ -387,7 +395,8 @@ class Shelves:
             asked, known = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
             self._free[location] = np.zeros(count, dtype=np.int64), known, asked
         units, known, asked = self._free[location]
-        for code in np.unique(codes[~asked.take(codes)]).tolist():
+        new = codes[~asked.take(codes)]
+        for code in np.unique(new).tolist() if len(new) else ():
             sku = self._skus.words[code - 1]
             free = self.view.allocatable(location, sku)
             units[code] = ENDLESS if free is None else min(free, ENDLESS)
@@ -422,7 +431,7 @@ class InStock(Plan):
         lines, places = lines_of(self.columns, rows)
         skus = self.columns.field(FIELDS["line.sku"])
         codes, units = skus.codes.take(lines), self.columns.field(FIELDS["line.quantity"]).values.take(lines)
-        if self.node.covers == "any":
+        if self.node.covers == "any" or not self.columns.has_twins.take(rows).any():
             return places, codes, units
         pairs, which = np.unique(places * skus.count + codes, return_inverse=True)
         needed = np.zeros(len(pairs), dtype=np.int64)

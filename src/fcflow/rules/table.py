@@ -323,10 +323,10 @@ def members_of(array: pa.Array, path: str) -> tuple[Any, pa.Array]:
 
 
 def as_text(array: pa.Array, path: str) -> pa.Array:
-    """The column as text."""
+    """The column as text; a dictionary of texts stays one."""
     kind = array.type
     if pa.types.is_dictionary(kind):
-        array, kind = array.dictionary_decode(), kind.value_type
+        return pa.DictionaryArray.from_arrays(array.indices, as_text(array.dictionary, path))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return array
     if pa.types.is_null(kind) or pa.types.is_string_view(kind):
