@@ -407,6 +407,9 @@ class Feed:
 
         duplicates: Stock only: the same SKU twice in a file is ``refuse``\\ d, ``sum``\\ med, or the ``last`` counts.
 
+        on_header_change: Stock and status: what happens to a file whose header is not that of the last one: ``park`` it
+            for a person, ``warn``, or ``ignore``. A column that the layout needs must be there in any case.
+
         match_sku: Stock and status: ``either`` our SKU or the partner's, or the ``partner``'s only.
 
         matches: Status only: what the partner quotes: ``fulfilment_id``, ``order_id`` or the channel's ``reference``.
@@ -429,6 +432,7 @@ class Feed:
     failed: str = "failed"
     complete: bool = False
     duplicates: str = field(default="refuse", validator=validators.in_(("refuse", "sum", "last")))
+    on_header_change: str = field(default="warn", validator=validators.in_(("park", "warn", "ignore")))
     match_sku: str = field(default="either", validator=validators.in_(("either", "partner")))
     matches: str = field(default="fulfilment_id", validator=validators.in_(("fulfilment_id", "order_id", "reference")))
     options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)

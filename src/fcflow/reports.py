@@ -80,6 +80,7 @@ class PartnerReport:
     deliveries: int = 0
     files_received: int = 0
     files_refused: int = 0
+    files_parked: int = 0
     statuses: int = 0
     unknown_statuses: int = 0
     unmatched: int = 0
@@ -94,8 +95,9 @@ class PartnerReport:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing moved: nothing sent, nothing received, nothing failed."""
-        counts = (self.deliveries, self.files_received, self.files_refused, self.statuses, self.stock_levels)
-        return not any(counts) and not (self.send_failed or self.unclear or self.failures)
+        files = (self.deliveries, self.files_received, self.files_refused, self.files_parked)
+        lists = (self.send_failed, self.unclear, self.failures)
+        return not any((*files, self.statuses, self.stock_levels, *lists))
 
 
 @define

@@ -30,7 +30,7 @@ from fcflow.phases.checks import check_partner
 from fcflow.phases.context import ACTIVE, Context, describe
 from fcflow.phases.handled import handled_since
 from fcflow.phases.intake import add_orders
-from fcflow.phases.receive import receive
+from fcflow.phases.receive import receive, receive_again
 from fcflow.phases.rule_sets import RuleSetCalls, with_live_rules
 from fcflow.phases.send import send_orders
 from fcflow.phases.state import empty
@@ -654,7 +654,7 @@ class Synchronizer(RuleSetCalls):
         state: str | None = None,
         limit: int | None = None,
     ) -> list[Sighting]:
-        """What was taken in, newest first; *state* is ``applied`` or ``refused``."""
+        """What was taken in, newest first; *state* is ``applied``, ``refused`` or ``parked``."""
         with self._context.store.reading() as tx:
             return tx.sightings(sighting_id=sighting_id, partner=partner, state=state, limit=limit)
 
@@ -670,6 +670,31 @@ class Synchronizer(RuleSetCalls):
         if content is None:
             raise LifecycleError(f"sighting {sighting_id} is not known")
         return content
+
+    def receive_again(self, sighting_id: int) -> RunReport:
+        """
+        Read what was refused or parked once more, from the kept bytes, by the layout as it is now, and apply it.
+
+        Raises:
+            LifecycleError: Nothing was received under that id, it is applied already, or its feed is gone.
+
+            FormatError: It still cannot be read; nothing changed.
+
+            StoreBusyError: The feed is being received just now.
+        """
+        context = self._current()
+        kept = next(iter(self.received(sighting_id=sighting_id)), None)
+        if kept is None:
+            raise LifecycleError(f"nothing was received under the id {sighting_id}")
+        partner = context.partners.get(kept.partner)
+        feed = None if partner is None else {"status": partner.status, "stock": partner.stock}.get(kept.feed)
+        if partner is None or feed is None:
+            raise LifecycleError(f"{kept.name}: partner {kept.partner} no longer has a {kept.feed} feed")
+        with self._reported(context) as report:
+            make = apply_statuses if kept.feed == "status" else apply_stock
+            apply = make(context, partner, feed, report.partner(partner.code))
+            receive_again(context, partner, feed, sighting_id, report, apply)
+        return report
 
     def problems(self, sighting_id: int) -> list[Problem]:
         """The bad records of what was taken in."""

@@ -253,7 +253,11 @@ def test_packed_payloads_are_read_and_written():
     [
         ("gzip", PLAIN, "expected a packed file that is whole: Not a gzipped file"),
         ("gzip", gzip.compress(PLAIN, mtime=0)[:-6], "expected a packed file that is whole"),
-        ("gzip", gzip.compress(b"SKU,Qty\n" + b"MUG,5\n" * 10_000, mtime=0), "expected at most 4096 bytes when unpacked"),
+        (
+            "gzip",
+            gzip.compress(b"SKU,Qty\n" + b"MUG,5\n" * 10_000, mtime=0),
+            "expected at most 4096 bytes when unpacked",
+        ),
         ("zip", PLAIN, "expected a zip file"),
         ("zip", zipped(a_csv=b"MUG,5\n" * 10_000), "expected at most 4096 bytes when unpacked, got 60000"),
         ("zip", zipped(a_csv=PLAIN, b_csv=PLAIN), "expected one file '*' in the zip file, got 2 of 'a.csv', 'b.csv'"),

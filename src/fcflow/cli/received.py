@@ -21,7 +21,7 @@ app = typer.Typer(name="received", help="Every file and answer that was taken in
 def list_received(
     session: Session,
     partner: Annotated[str | None, typer.Option("--partner", "-p", help="Only this partner.")] = None,
-    state: Annotated[str | None, typer.Option("--state", "-s", help="Only this state: applied refused.")] = None,
+    state: Annotated[str | None, typer.Option("--state", "-s", help="Only this state: applied refused parked.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 100,
 ) -> None:
     """List what was taken in."""
@@ -48,6 +48,21 @@ def show(
     if content:
         sys.stdout.buffer.write(held)
         return
+    said = [{"problem": str(problem)} for problem in problems]
+    document = {**plain(row), "faults": [plain(problem) for problem in problems]}
+    session.show(document, table(f"received {sighting}", facts(plain(row))), table("problems", said))
+
+
+@command(app, "again")
+def again(
+    session: Session,
+    sighting: Annotated[int, typer.Argument(metavar="ID", help="Id of what was refused or parked.")],
+) -> None:
+    """Read what was refused or parked once more, by the layout as it is now, and apply it."""
+    with session.synchronizer() as synchronizer:
+        synchronizer.receive_again(sighting)
+        [row] = synchronizer.received(sighting_id=sighting)
+        problems = synchronizer.problems(sighting)
     said = [{"problem": str(problem)} for problem in problems]
     document = {**plain(row), "faults": [plain(problem) for problem in problems]}
     session.show(document, table(f"received {sighting}", facts(plain(row))), table("problems", said))

@@ -8,23 +8,26 @@ settled is settled, what is not applied is taken again.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
 
 from attrs import frozen
 
 from fcflow.audit import AuditType
-from fcflow.errors import FcflowError, FormatError, TransportError
+from fcflow.errors import FcflowError, FormatError, LifecycleError, TransportError
 from fcflow.formats import Layout
 from fcflow.model import Feed, Partner, Problem, Record
 from fcflow.phases.context import ACTIVE, Context, Writing, describe
+from fcflow.phases.drift import drift, shape_of
 from fcflow.phases.retry import attempt
 from fcflow.reports import PartnerReport, RunReport
 from fcflow.store import Lease, Sighting, Transaction
 from fcflow.transports import Fetched, Offer, OpenFulfilment, Outcome, Query, Transport
 
-__all__ = ["Apply", "receive"]
+__all__ = ["Apply", "receive", "receive_again"]
 
 Apply = Callable[[Writing, Sequence[Record], int], list[Problem]]
 """Applies good records inside the transaction; gets the number of bad ones, gives back what it could not apply."""
@@ -50,6 +53,30 @@ def receive(context: Context, partner: Partner, feed: Feed, report: RunReport, a
             intake.run(transport)
         finally:
             transport.close()
+
+
+def receive_again(
+    context: Context, partner: Partner, feed: Feed, sighting_id: int, report: RunReport, apply: Apply
+) -> None:
+    """
+    Read the kept bytes of what was not applied by the layout as it is now, and apply them.
+
+    Raises:
+        LifecycleError: They are applied already.
+
+        FormatError: They still cannot be read; nothing changed.
+    """
+    with context.store.lease(f"{partner.code}:{feed.kind}", ttl_s=context.lease_s, clock=context.clock) as lease:
+        _Intake(context, partner, feed, lease, report.partner(partner.code), apply).again(sighting_id)
+
+
+@frozen
+class _Read:
+    """What the layout made of one payload."""
+
+    records: list[Record]
+    problems: list[Problem]
+    shape: list[str] | None
 
 
 @frozen
@@ -140,13 +167,24 @@ class _Intake:
             self._settle(transport, taken.offer, repeated.sighting_id, repeated.state)
             return
         try:
-            records, problems = self._decode(taken)
-            sighting_id = self._applied(taken, records, problems)
-            state = "applied"
+            sighting_id, state = self._judged(taken)
         except FormatError as error:
-            sighting_id = self._refused(taken, error)
-            state = "refused"
+            sighting_id, state = self._refused(taken, error), "refused"
         self._settle(transport, taken.offer, sighting_id, state)
+
+    def _judged(self, taken: _Taken) -> tuple[int, str]:
+        """Apply what was taken, unless its header changed and the feed parks such files."""
+        read = self._read(taken.content, taken.offer.name, taken.offer.modified_at)
+        changed = self._drift(read)
+        if changed is not None and self.feed.on_header_change == "park":
+            return self._parked(taken, changed), "parked"
+        return self._applied(taken, read, changed), "applied"
+
+    def _drift(self, read: _Read) -> str | None:
+        if self.feed.on_header_change == "ignore":
+            return None
+        with self.context.store.reading() as tx:
+            return drift(tx, self.partner.code, self.feed.kind.value, self.layout, read.shape)
 
     def _repeated(self, transport: Transport, taken: _Taken) -> Sighting | None:
         """Where the partner's server tells no time, the same content under the same name, if it still lies there."""
@@ -158,50 +196,82 @@ class _Intake:
         same = [s for s in known if s.sha256 == taken.fetched.sha256]
         return next((s for s in same if not s.settled or (left and s.modified_at is None)), None)
 
-    def _decode(self, taken: _Taken) -> tuple[list[Record], list[Problem]]:
+    def _read(self, content: bytes, name: str, modified_at: datetime | None) -> _Read:
         records: list[Record] = []
         problems: list[Problem] = []
-        offer = taken.offer
-        for item in self.layout.decode(taken.content, name=offer.name, modified_at=offer.modified_at):
+        for item in self.layout.decode(content, name=name, modified_at=modified_at):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
                 records.append(item)
-        return records, problems
+        return _Read(records, problems, shape_of(self.layout, records))
+
+    # ---------------------------------------------------------------- once more
+
+    def again(self, sighting_id: int) -> None:
+        """Apply what was kept."""
+        with self.context.store.reading() as tx:
+            [kept] = tx.sightings(sighting_id=sighting_id)
+            content = tx.sighting_content(sighting_id)
+        if kept.state == "applied" or content is None:
+            raise LifecycleError(f"{kept.name} (received as {sighting_id}) is {kept.state}, and is not applied again")
+        read = self._read(content, kept.name, kept.modified_at or kept.received_at)
+        with self.context.writing(lease=self.lease) as writing:
+            found = [*read.problems, *self.apply(writing, read.records, len(read.problems))]
+            row = {**self._said(read, found), "error": None, "layout_hash": self.layout.hash}
+            writing.tx.replace_sighting(sighting_id, row, found[:_MOST_KEPT])
+            told = self._note_received(writing, kept.name, kept.sha256, sighting_id, (len(read.records), found))
+        self.report.files_received += 1
+        self.report.problems += told
 
     # ---------------------------------------------------------------- what became of it
 
-    def _applied(self, taken: _Taken, records: Sequence[Record], problems: Sequence[Problem]) -> int:
+    def _applied(self, taken: _Taken, read: _Read, changed: str | None) -> int:
         with self.context.writing(lease=self.lease, actor=self.partner.code) as writing:
-            found = [*problems, *self.apply(writing, records, len(problems))]
-            row = {**self._row(taken), "state": "applied", "records": len(records), "problems": len(found)}
-            row["received_at"] = writing.now
+            found = [*read.problems, *self.apply(writing, read.records, len(read.problems))]
+            if changed is not None:
+                found.append(Problem(message=f"the header changed: {changed}"))
+            row = {**self._row(taken), **self._said(read, found), "received_at": writing.now}
             sighting_id = writing.tx.add_sighting(row, found[:_MOST_KEPT])
-            told = [f"{taken.offer.name}: {said}" for said in _told(found)]
-            self._note_received(writing, taken, sighting_id, (len(records), len(found)), told)
+            counts = (len(read.records), found)
+            told = self._note_received(writing, taken.offer.name, taken.fetched.sha256, sighting_id, counts)
         self.report.files_received += 1
         self.report.problems += told
         return sighting_id
 
+    def _said(self, read: _Read, found: Sequence[Problem]) -> dict[str, Any]:
+        """What a sighting says of records that were applied."""
+        shape = None if read.shape is None else json.dumps(read.shape)
+        return {"state": "applied", "records": len(read.records), "problems": len(found), "shape": shape}
+
     def _note_received(
-        self, writing: Writing, taken: _Taken, sighting_id: int, counts: tuple[int, int], told: Sequence[str]
-    ) -> None:
-        said = f"{taken.offer.name}: {counts[0]} records, {counts[1]} problems"
-        writing.note(
-            AuditType.FILE_RECEIVED, said, feed=self.feed.kind.value, sighting=sighting_id, sha256=taken.fetched.sha256
-        )
+        self, writing: Writing, name: str, sha256: str, sighting_id: int, counts: tuple[int, Sequence[Problem]]
+    ) -> list[str]:
+        """Write into the audit trail how many records were good and which were bad; what people are told of these."""
+        records, found = counts
+        said = f"{name}: {records} records, {len(found)} problems"
+        writing.note(AuditType.FILE_RECEIVED, said, feed=self.feed.kind.value, sighting=sighting_id, sha256=sha256)
+        told = [f"{name}: {each}" for each in _told(found)]
         for each in told:
             writing.note(AuditType.RECORD_PROBLEM, each, sighting=sighting_id)
+        return told
 
     def _refused(self, taken: _Taken, error: FcflowError) -> int:
-        text = describe(error)
+        self.report.files_refused += 1
+        return self._put_aside(taken, "refused", AuditType.FILE_REFUSED, describe(error))
+
+    def _parked(self, taken: _Taken, changed: str) -> int:
+        self.report.files_parked += 1
+        return self._put_aside(taken, "parked", AuditType.FILE_PARKED, f"the header changed: {changed}")
+
+    def _put_aside(self, taken: _Taken, state: str, event: AuditType, text: str) -> int:
+        """Keep what was taken and apply nothing of it."""
         with self.context.writing(lease=self.lease, actor=self.partner.code) as writing:
-            row = {**self._row(taken), "state": "refused", "error": text, "received_at": writing.now}
+            row = {**self._row(taken), "state": state, "error": text, "received_at": writing.now}
             sighting_id = writing.tx.add_sighting(row, [Problem(message=text)])
             said = f"{taken.offer.name}: {text}"
-            writing.note(AuditType.FILE_REFUSED, said, feed=self.feed.kind.value, sighting=sighting_id)
-        self.report.files_refused += 1
-        self.report.problems.append(f"{taken.offer.name}: refused: {text}")
+            writing.note(event, said, feed=self.feed.kind.value, sighting=sighting_id)
+        self.report.problems.append(f"{taken.offer.name}: {state}: {text}")
         return sighting_id
 
     def _row(self, taken: _Taken) -> dict[str, Any]:

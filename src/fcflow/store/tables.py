@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 __all__ = ["SCHEMA_VERSION", "build_tables"]
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 
 class Instant(TypeDecorator[datetime]):
@@ -270,6 +270,7 @@ def _sighting(metadata: MetaData) -> None:
         Column("layout_hash", Code, nullable=False),
         Column("content", LargeBinary),
         Column("received_at", Instant, nullable=False),
+        Column("shape", Prose),
         Index("ix_fcflow_sighting_latest", "namespace", "sighting_id"),
         Index("ix_fcflow_sighting_name", "namespace", "partner", "feed", "name"),
         Index("ix_fcflow_sighting_open", "namespace", "partner", "feed", "settled"),

@@ -422,6 +422,13 @@ class Transaction(RuleSetRows):
         self._insert("problem", [_problem_row(sighting_id, n, each) for n, each in enumerate(problems)])
         return sighting_id
 
+    def replace_sighting(self, sighting_id: int, row: Mapping[str, Any], problems: Sequence[Problem]) -> None:
+        """Say anew what became of what was taken in, and which of its records are bad."""
+        table = self._tables["problem"]
+        self._execute(sa.delete(table).where(self._own(table), table.c.sighting_id == sighting_id))
+        self._update("sighting", ["sighting_id"], [{**row, "sighting_id": sighting_id}])
+        self._insert("problem", [_problem_row(sighting_id, n, each) for n, each in enumerate(problems)])
+
     def settle_sighting(self, sighting_id: int) -> None:
         """Note that it was archived, deleted or left."""
         self._update("sighting", ["sighting_id"], [{"sighting_id": sighting_id, "settled": True}])
@@ -445,6 +452,15 @@ class Transaction(RuleSetRows):
                 query = query.where(table.c[column] == wanted)
         query = query.order_by(table.c.sighting_id.desc())
         return [_sighting(row) for row in self._rows(query if limit is None else query.limit(limit))]
+
+    def last_shape(self, partner: str, feed: str, layout_hash: str) -> str | None:
+        """The header of what was last applied by this layout, as JSON; ``None`` where none is known."""
+        table = self._tables["sighting"]
+        same = (table.c.partner == partner) & (table.c.feed == feed) & (table.c.layout_hash == layout_hash)
+        query = sa.select(table.c.shape).where(self._own(table), same, table.c.state == "applied")
+        query = query.where(table.c.shape.is_not(None)).order_by(table.c.sighting_id.desc()).limit(1)
+        found: str | None = self._value(query)
+        return found
 
     def sighting_content(self, sighting_id: int) -> bytes | None:
         """The exact bytes that were taken in, or ``None``."""

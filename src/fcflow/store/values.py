@@ -251,7 +251,9 @@ class Sighting:
     One thing taken in: a file or an answer.
 
     Args:
-        state: ``applied`` or ``refused``.
+        state: ``applied``, ``refused``, or ``parked`` where its header changed and a person is to look.
+
+        shape: Its header, as JSON; ``None`` where it has none.
 
         settled: Whether it was archived, deleted or left at the partner's, as the feed says.
 
@@ -274,6 +276,7 @@ class Sighting:
     error: str | None
     layout_hash: str
     received_at: datetime
+    shape: str | None = None
 
 
 @frozen(kw_only=True)
