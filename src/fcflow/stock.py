@@ -521,7 +521,8 @@ class _Merge:
             return []
         spoken_of = {location for location, _ in self.rows}
         kept = self.mentioned
-        gone = [key for key in self.current if key[0] in spoken_of and key not in kept and key[1] not in self.blank]
+        older = {key for key, held in self.current.items() if held.as_of <= self.received_at and key[0] in spoken_of}
+        gone = [key for key in self.current if key in older and key not in kept and key[1] not in self.blank]
         return [self._made(key, 0, 0, None, self.received_at) for key in gone]
 
     def _our_sku(self, record: Record) -> str | None:

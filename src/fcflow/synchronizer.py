@@ -691,8 +691,11 @@ class Synchronizer(RuleSetCalls):
         if partner is None or feed is None:
             raise LifecycleError(f"{kept.name}: partner {kept.partner} no longer has a {kept.feed} feed")
         with self._reported(context) as report:
-            make = apply_statuses if kept.feed == "status" else apply_stock
-            apply = make(context, partner, feed, report.partner(partner.code))
+            mine = report.partner(partner.code)
+            if feed is partner.status:
+                apply = apply_statuses(context, partner, feed, mine)
+            else:
+                apply = apply_stock(context, partner, feed, mine, kept.received_at)
             receive_again(context, partner, feed, sighting_id, report, apply)
         return report
 

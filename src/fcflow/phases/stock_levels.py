@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from fcflow.audit import AuditType
 from fcflow.model import Feed, Partner, Problem, Record
@@ -14,8 +15,10 @@ from fcflow.stock import merge_levels
 __all__ = ["apply_stock"]
 
 
-def apply_stock(context: Context, partner: Partner, feed: Feed, report: PartnerReport) -> Apply:
-    """How the records of a stock feed are applied."""
+def apply_stock(
+    context: Context, partner: Partner, feed: Feed, report: PartnerReport, received_at: datetime | None = None
+) -> Apply:
+    """How the records of a stock feed are applied; *received_at* is now where it is ``None``."""
     location_of = _location_of(context, partner)
 
     def apply(writing: Writing, records: Sequence[Record], unread: int) -> list[Problem]:
@@ -24,7 +27,7 @@ def apply_stock(context: Context, partner: Partner, feed: Feed, report: PartnerR
             feed,
             records,
             location_of=location_of,
-            received_at=writing.now,
+            received_at=received_at or writing.now,
             aliases=partner.aliases,
             current=current,
             unread=unread,
