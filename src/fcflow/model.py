@@ -464,6 +464,59 @@ class PartnerLimits:
 
 
 @frozen(kw_only=True)
+class Alias:
+    """
+    What a partner calls one SKU of ours, where its code alone does not say it.
+
+    Args:
+        parts: The partner's SKUs, each with how many of them one of ours is made of.
+
+        pack: How many of ours one of the partner's is; more than 1 only where there is one part, and one of it.
+
+    Example:
+        >>> Alias.of({"sku": "L-MUG-6", "pack": 6})
+        Alias(parts=immutabledict({'L-MUG-6': 1}), pack=6)
+        >>> Alias.of({"parts": {"L-MUG": 2, "L-CUP": 1}}).is_bundle
+        True
+        >>> Alias.of("L-MUG").sku
+        'L-MUG'
+    """
+
+    parts: immutabledict[str, int] = field(converter=_mapping)
+    pack: int = field(default=1, validator=_whole(1))
+
+    def __attrs_post_init__(self) -> None:
+        if not self.parts or not all(sku and isinstance(units, int) and units > 0 for sku, units in self.parts.items()):
+            raise ValueError("parts: expected the partner's SKUs with whole numbers above 0")
+        if self.is_bundle and self.pack != 1:
+            raise ValueError("pack: expected one of one SKU of the partner's, got a bundle")
+
+    @classmethod
+    def of(cls, said: str | Alias | Mapping[str, Any]) -> Alias:
+        """From a SKU, ``{"sku", "pack"}`` or ``{"parts"}``."""
+        if isinstance(said, Alias):
+            return said
+        if isinstance(said, str):
+            return cls(parts={said: 1})
+        rest = {name: value for name, value in said.items() if name != "sku"}
+        return cls(parts={said["sku"]: 1}, **rest) if "sku" in said else cls(**rest)
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether one of ours leaves as something else than one of the partner's, or a part of it."""
+        return list(self.parts.values()) != [1]
+
+    @property
+    def sku(self) -> str:
+        """The partner's SKU; of a bundle the first."""
+        return next(iter(self.parts))
+
+
+def _aliases(value: Mapping[str, Any]) -> immutabledict[str, str | Alias]:
+    return immutabledict({sku: said if isinstance(said, str) else Alias.of(said) for sku, said in value.items()})
+
+
+@frozen(kw_only=True)
 class Partner:
     """
     A business that ships for us: how it is reached and what it speaks.
@@ -471,7 +524,7 @@ class Partner:
     Args:
         connections: By name; a feed picks one.
 
-        aliases: Our SKU to the partner's, used in both directions.
+        aliases: Our SKU to the partner's, or to an `Alias` of packs or parts; used in both directions.
 
         status_words: The partner's word, in any case, to a `Status` value.
     """
@@ -482,7 +535,7 @@ class Partner:
     orders: Feed | None = None
     status: Feed | None = None
     stock: Feed | None = None
-    aliases: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+    aliases: immutabledict[str, str | Alias] = field(factory=immutabledict, converter=_aliases)
     status_words: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
     limits: PartnerLimits = field(factory=PartnerLimits)
 
@@ -490,6 +543,11 @@ class Partner:
     def feeds(self) -> tuple[Feed, ...]:
         """The feeds that are set up."""
         return tuple(feed for feed in (self.orders, self.status, self.stock) if feed is not None)
+
+    def alias(self, sku: str) -> Alias | None:
+        """What the partner calls *sku* of ours; ``None`` where it has no other name for it."""
+        said = self.aliases.get(sku)
+        return None if said is None else Alias.of(said)
 
 
 # ------------------------------------------------------------------ what is where

@@ -14,9 +14,10 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from attrs import Attribute, field, frozen, validators
+from attrs import Attribute, evolve, field, frozen, validators
 
-from fcflow.model import Feed, FulfilmentOrder, FulfilmentState, Location, Problem, Record, StockLevel
+from fcflow.aliases import shared_codes
+from fcflow.model import Alias, Feed, FulfilmentOrder, FulfilmentState, Location, Problem, Record, StockLevel
 
 __all__ = ["Demand", "LocationStock", "Picture", "Shipped", "StockSummary", "StockView", "merge_levels"]
 
@@ -408,7 +409,7 @@ def merge_levels(
     location_of: Callable[[str | None], str | None],
     received_at: datetime,
     known_skus: Collection[str] | None = None,
-    aliases: Mapping[str, str] = MappingProxyType({}),
+    aliases: Mapping[str, str | Alias] = MappingProxyType({}),
     current: Iterable[Picture] = (),
     unread: int = 0,
 ) -> tuple[list[Picture], list[Problem]]:
@@ -432,7 +433,9 @@ def merge_levels(
 
         known_skus: Ours; ``None`` takes every SKU that is no alias for ours.
 
-        aliases: Our SKU to the partner's.
+        aliases: Our SKU to the partner's. Of packs there are so many units in each; of a bundle there are as many as
+            the scarcest of its parts allows, and where a part is not in the file the bundle is unchanged, unless the
+            file is a complete picture.
 
         current: The pictures held of the partner's locations; a row older than its picture is reported and passed over.
 
@@ -453,7 +456,8 @@ def merge_levels(
     merge = _Merge(feed, location_of, received_at, known_skus, aliases, current)
     for record in records:
         merge.add(record)
-    pictures = merge.pictures()
+    whole = feed.complete and not unread and not merge.unplaced
+    pictures = merge.pictures() + merge.bundles(missing_is_none=whole)
     if feed.complete:
         pictures += merge.missing(len(records), unread)
     return pictures, sorted(merge.problems, key=lambda problem: problem.line or 0)
@@ -468,14 +472,16 @@ class _Merge:
         location_of: Callable[[str | None], str | None],
         received_at: datetime,
         known_skus: Collection[str] | None,
-        aliases: Mapping[str, str],
+        aliases: Mapping[str, str | Alias],
         current: Iterable[Picture],
     ) -> None:
         self.feed = feed
         self.location_of = location_of
         self.received_at = received_at
         self.known_skus = known_skus
-        self.ours = _by_alias(aliases)
+        self.aliases = {sku: Alias.of(said) for sku, said in aliases.items()}
+        self.ours, self.parts = shared_codes(aliases)
+        self.part_rows: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self.current = _latest(current)
         self.rows: dict[tuple[str, str], list[Record]] = defaultdict(list)
         self.mentioned: set[tuple[str, str]] = set()
@@ -498,16 +504,60 @@ class _Merge:
             self._report(record, "sku", level.sku, f"at most {_LONGEST_SKU} characters")
             return
         self.mentioned.update((location, sku) for sku in self.ours.get(level.sku, ()))
+        if level.sku in self.parts:
+            self.mentioned.update((location, sku) for sku in self.parts[level.sku])
+            if level.on_hand is not None:
+                self.part_rows[location, level.sku].append(record)
+            if level.sku not in self.ours:
+                return
         our_sku = self._our_sku(record)
         if our_sku is None:
             return
         self.mentioned.add((location, our_sku))
         if level.on_hand is not None:
-            self.rows[location, our_sku].append(record)
+            self.rows[location, our_sku].append(self._in_our_units(record, our_sku))
+
+    def _in_our_units(self, record: Record, our_sku: str) -> Record:
+        alias = self.aliases.get(our_sku)
+        if alias is None or alias.pack == 1 or record.value.sku not in alias.parts:
+            return record
+        counters = ("on_hand", "reserved", "inbound")
+        said = {name: getattr(record.value, name) for name in counters}
+        ours = {name: units * alias.pack for name, units in said.items() if units is not None}
+        return evolve(record, value=evolve(record.value, **ours))
 
     def pictures(self) -> list[Picture]:
         found = (self._picture(key, rows) for key, rows in self.rows.items())
         return [picture for picture in found if picture is not None]
+
+    def bundles(self, *, missing_is_none: bool) -> list[Picture]:
+        """Pictures of what leaves in parts; every place that a part is told of has the bundle, or lacks it."""
+        parts = {key: self._level(key, self.part_rows[key]) for key in self.part_rows}
+        wanted = dict.fromkeys((place, sku) for place, theirs in parts for sku in self.parts[theirs])
+        found = (self._bundle(place, sku, parts, missing_is_none) for place, sku in wanted)
+        return [picture for picture in found if picture is not None]
+
+    def _bundle(
+        self, place: str, sku: str, parts: Mapping[tuple[str, str], Picture | None], missing_is_none: bool
+    ) -> Picture | None:
+        needed = self.aliases[sku].parts
+        gone = [theirs for theirs in needed if (place, theirs) not in parts]
+        if gone and not missing_is_none:
+            said = f"bundle {sku}: {' and '.join(gone)} is not in the file; {sku} is unchanged"
+            self.problems.append(Problem(field="sku", message=said))
+            return None
+        levels = [(parts[place, theirs], per) for theirs, per in needed.items() if theirs not in gone]
+        known = [(level, per) for level, per in levels if level is not None]
+        if len(known) < len(levels):
+            return None
+        as_of = min(level.as_of for level, _ in known)
+        held = self.current.get((place, sku))
+        if held is not None and as_of < held.as_of:
+            expected = f"a picture of {sku} later than {held.as_of.isoformat()}"
+            self.problems.append(Problem(field="as_of", found=as_of.isoformat(), expected=expected))
+            return None
+        units = 0 if gone else min((level.on_hand - level.reserved) // per for level, per in known)
+        return self._made((place, sku), units, 0, None, as_of)
 
     def missing(self, count: int, unread: int) -> list[Picture]:
         """Pictures of zero for what a complete file leaves out."""
@@ -519,7 +569,7 @@ class _Merge:
             said = f"{bad} rows were not understood, so what is missing from this file is not taken for zero"
             self.problems.append(Problem(message=said))
             return []
-        spoken_of = {location for location, _ in self.rows}
+        spoken_of = {location for location, _ in (*self.rows, *self.part_rows)}
         kept = self.mentioned
         older = {key for key, held in self.current.items() if held.as_of <= self.received_at and key[0] in spoken_of}
         gone = [key for key in self.current if key in older and key not in kept and key[1] not in self.blank]
@@ -542,6 +592,10 @@ class _Merge:
         return None
 
     def _picture(self, key: tuple[str, str], rows: list[Record]) -> Picture | None:
+        return self._level(key, rows, self.current.get(key))
+
+    def _level(self, key: tuple[str, str], rows: list[Record], held: Picture | None = None) -> Picture | None:
+        """What the rows of one SKU say; *held* is what was known of it before."""
         if len(rows) > 1 and self.feed.duplicates == "refuse":
             lines = " and ".join(str(row.line) for row in rows)
             for row in rows:
@@ -549,7 +603,6 @@ class _Merge:
             return None
         used = rows if self.feed.duplicates == "sum" else rows[-1:]
         as_of = min(self._as_of(row) for row in used)
-        held = self.current.get(key)
         if held is not None and as_of < held.as_of:
             expected = f"a picture of {key[1]} later than {held.as_of.isoformat()}"
             for row in rows:
@@ -588,10 +641,3 @@ class _Merge:
 
     def _report(self, record: Record, name: str, found: str | None, expected: str) -> None:
         self.problems.append(Problem(line=record.line, field=name, found=found, expected=expected, raw=record.raw))
-
-
-def _by_alias(aliases: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    ours: dict[str, tuple[str, ...]] = {}
-    for sku, alias in aliases.items():
-        ours[alias] = (*ours.get(alias, ()), sku)
-    return ours

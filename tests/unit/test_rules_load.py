@@ -15,6 +15,7 @@ from fcflow.model import Address, Order, OrderLine
 from fcflow.rules import OperatorType, compile_condition, load_rules
 from fcflow.rules.examples import ExampleView
 from fcflow.rules.shape import schema
+from fcflow.rules.source import canonical
 
 ORDER = Order(order_id="A1", lines=(), channel="shop", ship_to=Address(country="GB"))
 RULE = {"id": "gb", "when": {"field": "ship_to.country", "op": "eq", "value": "GB"}, "then": [{"keep": {}}]}
@@ -486,3 +487,13 @@ def test_the_hour_that_the_clocks_repeat_is_not_confused() -> None:
     order = Order(order_id="A1", received_at=received, lines=())
 
     assert not fresh.matches(order, now=now)
+
+
+@pytest.mark.parametrize("text", ["1E+30", "1E+300", "123456789012345678901234567890123456789.5", "1E-300"])
+def test_numbers_of_any_size_have_one_text_in_a_rule_sets_hash(text):
+    """
+    As long as it takes: two numbers are one text when they are equal, and never otherwise.
+    """
+    number = Decimal(text)
+    assert canonical(number) == canonical(Decimal(f"{number:f}"))
+    assert Decimal(canonical(number)) == number

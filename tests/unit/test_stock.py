@@ -570,3 +570,35 @@ def test_a_clock_that_runs_ahead_is_not_believed():
     early = [Record(line=2, value=StockLevel(sku="MUG", on_hand=9, as_of=at(3)))]
 
     assert merge(early)[0][0].as_of == NOON
+
+
+# ------------------------------------------------------------------ packs and bundles
+
+
+BUNDLED = {"EGG": {"sku": "L-EGG-6", "pack": 6}, "SET": {"parts": {"L-MUG": 2, "L-CUP": 1}}, "MUG": "L-MUG"}
+
+
+def test_a_pack_in_stock_is_as_many_units_as_are_in_it():
+    """
+    Their 3 are our 18.
+    """
+    assert levels(merge(rows(("L-EGG-6", 3)), aliases=BUNDLED)[0]) == {("leeds", "EGG"): 18}
+
+
+def test_a_bundle_is_there_as_often_as_its_scarcest_part_allows():
+    """
+    Five mugs make two sets, however many cups there are; the mugs are there on their own too.
+    """
+    pictures, problems = merge(rows(("L-MUG", 5), ("L-CUP", 9)), aliases=BUNDLED)
+    assert (levels(pictures), problems) == ({("leeds", "MUG"): 5, ("leeds", "SET"): 2}, [])
+
+
+def test_a_bundle_of_which_a_part_is_not_told_is_unchanged_but_in_a_complete_picture():
+    """
+    A file of changes says nothing of what it leaves out; a complete one says that there is none.
+    """
+    pictures, problems = merge(rows(("L-CUP", 9)), aliases=BUNDLED)
+    assert levels(pictures) == {}
+    assert [problem.message for problem in problems] == ["bundle SET: L-MUG is not in the file; SET is unchanged"]
+    pictures, problems = merge(rows(("L-CUP", 9)), aliases=BUNDLED, complete=True)
+    assert (levels(pictures), problems) == ({("leeds", "SET"): 0}, [])

@@ -29,7 +29,7 @@ from fcflow.config.schema import PlacedFaults, add_schema_faults, shown
 from fcflow.documents import from_document
 from fcflow.errors import DocumentError, Fault
 from fcflow.formats import Layout, load_layout
-from fcflow.model import Connection, Feed, FeedKind, Location, Partner, PartnerLimits
+from fcflow.model import Alias, Connection, Feed, FeedKind, Location, Partner, PartnerLimits
 from fcflow.plugins import Plugins
 from fcflow.rules import Condition, RuleSet, compile_condition, load_rules
 from fcflow.rules import source as json_source
@@ -231,14 +231,18 @@ class Loader:
         if layout.kind != kind.value:
             self.fault(path, "layout of another kind", found=layout.kind, expected=kind.value)
 
-    def _aliases(self, raw: Any, path: Path) -> dict[str, str]:
+    def _aliases(self, raw: Any, path: Path) -> dict[str, Alias | str]:
         if isinstance(raw, str):
             try:
                 return read_aliases(self.base / raw)
             except DocumentError as error:
                 self.adopt_file(f"aliases {raw}", error)
                 return {}
-        return _texts(raw)
+        made: dict[str, Alias | str] = dict(_texts(raw))
+        for sku, said in _object(raw).items():
+            if isinstance(said, dict) and self.sound((*path, sku)):
+                made[sku] = Alias.of(said)
+        return made
 
     # -------------------------------------------------------------- locations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import combinations
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from fcflow.config.schema import add_schema_faults, is_secret_name
 from fcflow.formats.names import ORDER_TAG, name_faults, render_name
-from fcflow.model import Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
+from fcflow.model import Alias, Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
 
 if TYPE_CHECKING:
     from fcflow.config.build import Loader
@@ -179,9 +179,9 @@ def check_status_words(loader: Loader, words: Mapping[str, str], path: Path) -> 
 
 
 def check_aliases(loader: Loader, partner: Partner, path: Path) -> None:
-    """Aliases are one to one, and what the partner says is never another SKU of ours."""
+    """Aliases are one to one but for parts of bundles, and what the partner says is never another SKU of ours."""
     ours: dict[str, str] = {}
-    for sku, theirs in partner.aliases.items():
+    for sku, theirs in _codes(partner):
         if ours.setdefault(theirs, sku) != sku:
             loader.fault((*path, sku), f"{theirs!r} is the alias of {ours[theirs]!r} already", expected="one to one")
     either = [feed for feed in (partner.status, partner.stock) if feed is not None and feed.match_sku == "either"]
@@ -189,6 +189,13 @@ def check_aliases(loader: Loader, partner: Partner, path: Path) -> None:
         if ours[theirs] != theirs:
             said = f"{theirs!r} may mean ours, or the partner's for {ours[theirs]!r}"
             loader.fault((*path, ours[theirs]), said, expected='"match_sku": "partner" on the status and stock feeds')
+
+
+def _codes(partner: Partner) -> Iterator[tuple[str, str]]:
+    for sku, said in partner.aliases.items():
+        alias = Alias.of(said)
+        if not alias.is_bundle:
+            yield sku, alias.sku
 
 
 # ------------------------------------------------------------------ locations

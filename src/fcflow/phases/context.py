@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from attrs import field, frozen
@@ -43,10 +44,13 @@ class Writing:
     before calls it first.
     """
 
-    def __init__(self, tx: Transaction, now: datetime, actor: str) -> None:
+    def __init__(
+        self, tx: Transaction, now: datetime, actor: str, partners: Mapping[str, Partner] = MappingProxyType({})
+    ) -> None:
         self.tx = tx
         self.now = now
         self.actor = actor
+        self.partners = partners
         self.events: list[AuditEvent] = []
         self._orders: dict[str, StoredOrder] = {}
         self._new: dict[str, FulfilmentView] = {}
@@ -188,7 +192,7 @@ class Context:
         of the host's own, which may still be rolled back.
         """
         with self.store.transaction(lease=lease, connection=connection) as tx:
-            writing = Writing(tx, self.clock(), actor or self.actor)
+            writing = Writing(tx, self.clock(), actor or self.actor, self.partners)
             yield writing
             writing.flush()
             tx.append(writing.events)

@@ -186,8 +186,8 @@ class _Sender:
     def _encode(self, writing: Writing, wanted: list[tuple[OrderView, FulfilmentView]], batch: Batch) -> _Written:
         """The bytes of a batch; one order that does not fit its layout does not keep the others from leaving."""
         while wanted:
-            values = tuple(shipping_order(self.context, self.partner, order, view) for order, view in wanted)
             try:
+                values = tuple(shipping_order(self.context, self.partner, order, view) for order, view in wanted)
                 return _Written(tuple(view for _, view in wanted), values, self.layout.encode(values, batch=batch))
             except FormatError as error:
                 bad = self._misfits(wanted) or {view.fulfilment_id: error for _, view in wanted}

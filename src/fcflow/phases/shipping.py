@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fcflow.aliases import sent_lines
 from fcflow.errors import EncodeError
 from fcflow.model import Partner, ShippingLine, ShippingOrder
 from fcflow.phases.context import Context
@@ -35,18 +36,25 @@ def shipping_order(context: Context, partner: Partner, order: OrderView, view: F
 
 
 def _shipping_lines(partner: Partner, order: OrderView, view: FulfilmentView) -> Iterator[ShippingLine]:
-    for line in view.lines:
-        bought = order.order.line(line.line_id)
+    units = {line.line_id: line.quantity for line in view.lines}
+    for sent in sent_lines(partner, view.lines):
+        bought = order.order.line(sent.of)
         if bought is None:
-            raise EncodeError(f"order {order.order_id}: line {line.line_id} is not in the order any more")
+            raise EncodeError(f"order {order.order_id}: line {sent.of} is not in the order any more")
+        if units[sent.of] % sent.pack:
+            found = f"got {units[sent.of]} of {sent.sku}"
+            raise EncodeError(
+                f"order {order.order_id}: expected whole packs of {sent.pack} ({sent.partner_sku}), {found}"
+            )
+        known = not sent.is_part
         yield ShippingLine(
-            line_id=line.line_id,
-            sku=line.sku,
-            quantity=line.quantity,
-            partner_sku=partner.aliases.get(line.sku),
+            line_id=sent.line_id,
+            sku=sent.sku,
+            quantity=sent.quantity,
+            partner_sku=sent.partner_sku,
             title=bought.title,
-            unit_price=bought.unit_price,
-            weight_g=bought.weight_g,
+            unit_price=bought.unit_price * sent.pack if known and bought.unit_price is not None else None,
+            weight_g=bought.weight_g * sent.pack if known and bought.weight_g is not None else None,
             channel_sku=bought.channel_sku,
             properties=bought.properties,
         )

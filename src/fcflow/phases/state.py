@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from attrs import evolve
 
 from fcflow.audit import AuditType
-from fcflow.lifecycle import Fact, fold, is_final, is_locked
+from fcflow.lifecycle import Fact, is_final, is_locked
 from fcflow.model import FulfilmentState, OrderState
 from fcflow.phases.context import Writing
+from fcflow.phases.progress import progress_of
 from fcflow.store import FulfilmentView, OrderView
 
 __all__ = ["ENDED", "amend_if_free", "empty", "order_state", "settle", "withdraw"]
@@ -100,7 +101,8 @@ def withdraw(views: Iterable[FulfilmentView], reason: str, writing: Writing) -> 
     for view in views:
         fact = Fact(fulfilment_id=view.fulfilment_id, kind="cancelled", at=writing.now, message=reason)
         writing.put_facts([fact], writing.actor)
-        progress = fold(view.fulfilment, [*known.get(view.fulfilment_id, ()), fact])
+        partner = writing.partners.get(view.partner or "")
+        progress = progress_of(partner, view.fulfilment, [*known.get(view.fulfilment_id, ()), fact])
         shipped = progress.state is FulfilmentState.SHIPPED
         gone = evolve(
             view,

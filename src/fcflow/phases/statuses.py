@@ -12,9 +12,10 @@ from datetime import datetime
 
 from attrs import evolve
 
+from fcflow.aliases import as_sent, in_sent_lines
 from fcflow.audit import AuditType
 from fcflow.errors import LifecycleError
-from fcflow.lifecycle import Fact, Progress, advance, facts_of, fold, is_final, parcel_identity
+from fcflow.lifecycle import Fact, Progress, advance, facts_of, is_final, parcel_identity
 from fcflow.model import (
     Feed,
     FulfilmentState,
@@ -24,10 +25,10 @@ from fcflow.model import (
     Record,
     Shipment,
     Status,
-    StatusLine,
     StatusUpdate,
 )
 from fcflow.phases.context import Context, Writing
+from fcflow.phases.progress import progress_of
 from fcflow.phases.receive import Apply
 from fcflow.phases.state import order_state, settle
 from fcflow.reports import PartnerReport
@@ -66,9 +67,6 @@ class _Batch:
         self.home: dict[str, str] = {}
         self.facts: dict[str, list[Fact]] = {}
         self.names: dict[str, list[str]] = defaultdict(list)
-        self.ours: dict[str, list[str]] = defaultdict(list)
-        for sku, theirs in partner.aliases.items():
-            self.ours[theirs].append(sku)
 
     def apply(self, records: Sequence[Record]) -> list[Problem]:
         updates = [self._named(record) for record in records]
@@ -82,17 +80,6 @@ class _Batch:
         said: StatusUpdate = record.value
         status = said.status or resolve_status(said.raw_status, self.partner.status_words)
         return evolve(said, partner=self.partner.code, status=status)
-
-    def _in_our_skus(self, said: StatusUpdate, view: FulfilmentView) -> StatusUpdate:
-        """The message with our SKUs; where a code of theirs stands for several, the one that was sent is meant."""
-        skus = {line.sku for line in view.lines}
-
-        def ours(line: StatusLine) -> StatusLine:
-            meant = self.ours.get(line.sku or "", [])
-            return evolve(line, sku=next((each for each in meant if each in skus), meant[0])) if meant else line
-
-        parcels = tuple(evolve(each, lines=tuple(ours(line) for line in each.lines)) for each in said.shipments)
-        return evolve(said, lines=tuple(ours(line) for line in said.lines), shipments=parcels)
 
     # ---------------------------------------------------------------- whose it is
 
@@ -170,8 +157,8 @@ class _Batch:
         self.problems.append(Problem(line=record.line, field=field, found=found, expected=expected, raw=record.raw))
 
     def _apply(self, record: Record, update: StatusUpdate, view: FulfilmentView) -> None:
-        update = self._in_our_skus(update, view)
-        facts, messages = facts_of(update, view.fulfilment)
+        sent = as_sent(self.partner, view.fulfilment)
+        facts, messages = facts_of(in_sent_lines(self.partner, update, view.fulfilment), sent)
         known = self.facts.setdefault(view.fulfilment_id, [])
         if len(known) + len(facts) > _most_facts(view) and not set(facts) <= set(known):
             self._too_many(record, view)
@@ -252,7 +239,7 @@ def record_facts(
     if not fresh and not new_parcels:
         return order, view
     known += fresh
-    progress = fold(view.fulfilment, known)
+    progress = progress_of(context.partners.get(view.partner or ""), view.fulfilment, known)
     if _overclaims(order, view, progress):
         return _contradicted(order, view, writing, actor)
     changed = _advanced(view, progress, fresh, writing, actor)

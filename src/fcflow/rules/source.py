@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -20,6 +20,8 @@ __all__ = ["MAX_DEPTH", "canonical", "digest", "plain", "read"]
 
 MAX_DEPTH = 60
 _HALVES = re.compile("[\ud800-\udfff]")
+
+_EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 class _Object(dict[str, Any]):
@@ -143,7 +145,8 @@ def canonical(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(canonical, value)) + "]"
     if isinstance(value, Decimal):
-        return str(value.normalize()) if value % 1 or value.adjusted() > 40 else str(int(value))
+        whole = value == value.to_integral_value() and value.adjusted() <= 40
+        return str(int(value)) if whole else str(_EXACT.normalize(value))
     return json.dumps(value)
 
 
