@@ -43,4 +43,4 @@ def test_units_that_fill_no_pack_are_not_sent_and_say_so():
         report = made.run().partners["leeds"]
         assert report.sent == ["A2"]
         assert report.send_failed == ["A1"]
-        assert "expected whole packs of 6 (L-EGG-6), got 7 of EGG" in made.said("A1", "SEND_FAILED")
+        assert made.said("A1", "SEND_FAILED") == ["order A1: expected whole packs of 6 (L-EGG-6), got 7 of EGG"]
