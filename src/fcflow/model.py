@@ -527,6 +527,8 @@ class Partner:
         aliases: Our SKU to the partner's, or to an `Alias` of packs or parts; used in both directions.
 
         status_words: The partner's word, in any case, to a `Status` value.
+
+        carriers: The partner's word for a carrier, in any case, to a code or name of one.
     """
 
     code: str = field(validator=_identifier)
@@ -537,6 +539,7 @@ class Partner:
     stock: Feed | None = None
     aliases: immutabledict[str, str | Alias] = field(factory=immutabledict, converter=_aliases)
     status_words: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
+    carriers: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
     limits: PartnerLimits = field(factory=PartnerLimits)
 
     @property

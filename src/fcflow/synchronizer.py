@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.behaviour import Behaviour, Lately, behaviour
+from fcflow.carriers import Carriers
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
@@ -100,6 +101,8 @@ class Synchronizer(RuleSetCalls):
 
         lately: What counts when a rule asks how a location behaves; ``None`` is the last 30 days, 20 orders at least.
 
+        carriers: Who carries parcels; ``None`` are the usual ones.
+
         plugins: A plugin manager, or what was collected from one; ``None`` loads what is installed.
 
         clock: Gives the instant; aware.
@@ -143,6 +146,7 @@ class Synchronizer(RuleSetCalls):
         ready: Condition | None = None,
         priority: Priority | None = None,
         lately: Lately | None = None,
+        carriers: Carriers | None = None,
         plugins: pluggy.PluginManager | Plugins | None = None,
         clock: Callable[[], datetime] = _now,
         progress: Callable[[Progress], None] | None = None,
@@ -159,6 +163,7 @@ class Synchronizer(RuleSetCalls):
             ready=ready or compile_condition(PAID),
             priority=priority or Priority(),
             lately=lately or Lately(),
+            carriers=carriers or Carriers(),
             locations={location.code: location for location in locations},
             partners={partner.code: partner for partner in partners},
             layout_of=_layouts(layouts, folder),
@@ -209,6 +214,7 @@ class Synchronizer(RuleSetCalls):
                 ready=config.ready_condition(),
                 priority=config.priority,
                 lately=config.lately,
+                carriers=Carriers(config.carriers),
                 plugins=config.plugins,
                 clock=clock,
                 progress=progress,
@@ -245,6 +251,11 @@ class Synchronizer(RuleSetCalls):
     def locations(self) -> Mapping[str, Location]:
         """By code, in the seller's own order of preference."""
         return self._context.locations
+
+    @property
+    def carriers(self) -> Carriers:
+        """Who carries parcels, and where these can be followed."""
+        return self._context.carriers
 
     @property
     def partners(self) -> Mapping[str, Partner]:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from fcflow.carriers import Carriers
 from fcflow.config import Config, config_schema, load_config
 from fcflow.errors import ConfigError
 from fcflow.hookspecs import hookimpl
@@ -503,6 +504,18 @@ def test_a_csv_of_aliases_is_read_as_people_write_it(tmp_path: Path, text: str) 
     (tmp_path / "a.csv").write_bytes(text.encode())
 
     assert load(partner(aliases="a.csv"), base=tmp_path).partners["leeds"].aliases == {"MUG": "LD-1"}
+
+
+def test_carriers_of_a_configuration_are_known_beside_the_usual_ones() -> None:
+    """
+    Its own ones by code, with an address to follow parcels; a partner's words beside the partner.
+    """
+    own = {"acme": {"about": "Our vans.", "tracking_url": "https://acme.example/{number}", "names": ["ACM"]}}
+    config = load({**partner(carriers={"van": "acme"}), "carriers": own})
+    assert Carriers(config.carriers).urls_of("acm", ["7"]) == ["https://acme.example/7"]
+    assert dict(config.partners["leeds"].carriers) == {"van": "acme"}
+    bad = {**partner(), "carriers": {"acme": {"tracking_url": "https://acme.example/"}}}
+    assert list(faults(bad)) == ["$.carriers.acme.tracking_url"]
 
 
 def test_faults_of_a_layout_are_reported_with_its_name(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from fcflow.carriers import Carriers
 from fcflow.cli.exit_codes import ExitCode
 from fcflow.cli.layouts import named_layout
 from fcflow.cli.output import clean, print_json, table
@@ -181,13 +182,13 @@ def list_orders(
 def show(session: Session, order: Annotated[str, typer.Argument(help="Order id.")]) -> None:
     """Show one order: what was bought, how far it got, and what each location does with it."""
     with session.synchronizer() as sync:
-        view = sync.order(order)
+        view, carriers = sync.order(order), sync.carriers
     document = order_document(view)
     lines = [
         {"line": line.line_id, "SKU": line.sku, "quantity": line.quantity, "title": line.title}
         for line in view.order.lines
     ]
-    parcels = _parcels(view)
+    parcels = _parcels(view, carriers)
     session.show(
         document,
         table(f"order {order}", facts({**document, **document["order"]})),
@@ -208,13 +209,14 @@ def _fulfilment(view: OrderView, each: FulfilmentView) -> list[RenderableType]:
     return [table(f"fulfilment order {each.fulfilment_id}", facts(document)), table("", lines)]
 
 
-def _parcels(view: OrderView) -> list[dict[str, Any]]:
+def _parcels(view: OrderView, carriers: Carriers) -> list[dict[str, Any]]:
     return [
         {
             "fulfilment order": each.fulfilment_id,
             "carrier": parcel.carrier,
             "service": parcel.service,
             "tracking": ", ".join(parcel.tracking_numbers),
+            "to follow": "\n".join(carriers.urls_of(parcel.carrier, parcel.tracking_numbers)) or None,
             "shipped": parcel.shipped_at,
         }
         for each in view.fulfilments

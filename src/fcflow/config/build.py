@@ -12,6 +12,7 @@ from immutabledict import immutabledict
 
 from fcflow.allocation_many import Priority
 from fcflow.behaviour import Lately
+from fcflow.carriers import Carrier
 from fcflow.config.aliases import read_aliases
 from fcflow.config.checks import (
     check_aliases,
@@ -93,10 +94,18 @@ class Loader:
             "ready": self.document.get("ready"),
             "priority": Priority(**_without_about(self.section("priority"))),
             "lately": self._lately(),
+            "carriers": self._carriers(),
             "currency": self.document.get("currency"),
             "partners": self.partners,
             "locations": self._in_document_order(),
         }
+
+    def _carriers(self) -> tuple[Carrier, ...]:
+        made = [
+            self.build(Carrier, {"name": code, **_without_about(_object(raw))}, ("carriers", code), code=code)
+            for code, raw in self.section("carriers").items()
+        ]
+        return tuple(each for each in made if each is not None)
 
     def _lately(self) -> Lately:
         """What counts of a location's behaviour; the usual, where the section has a fault."""
@@ -177,6 +186,7 @@ class Loader:
             connections=immutabledict(connections),
             aliases=immutabledict(aliases),
             status_words=immutabledict(words),
+            carriers=immutabledict(_texts(raw.get("carriers"))),
             limits=limits,
             **feeds,
         )

@@ -21,6 +21,7 @@ from immutabledict import immutabledict
 
 from fcflow.allocation_many import Priority
 from fcflow.behaviour import Lately
+from fcflow.carriers import Carrier
 from fcflow.config.build import Loader
 from fcflow.config.schema import PlacedFaults
 from fcflow.errors import ConfigError, FcflowError
@@ -59,6 +60,8 @@ class Config:
 
         lately: What counts when a rule asks how a location behaves.
 
+        carriers: The configuration's own, beside the usual ones.
+
         currency: What rule sets that name no currency compare money in.
 
         base: Relative paths are below it.
@@ -75,6 +78,7 @@ class Config:
     ready: Mapping[str, Any] | bool | None = None
     priority: Priority = field(factory=Priority)
     lately: Lately = field(factory=Lately)
+    carriers: tuple[Carrier, ...] = ()
     currency: str | None = None
     partners: immutabledict[str, Partner] = field(converter=immutabledict)
     locations: immutabledict[str, Location] = field(converter=immutabledict)

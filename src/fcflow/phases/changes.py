@@ -248,7 +248,11 @@ def mark_shipped(
         at = shipped_at or writing.now
         fact = Fact(fulfilment_id=fulfilment_id, kind="shipped", shipment=parcel_identity(numbers), at=at)
         parcel = Shipment(
-            fulfilment_id=fulfilment_id, carrier=carrier, service=service, tracking_numbers=numbers, shipped_at=at
+            fulfilment_id=fulfilment_id,
+            carrier=context.carriers.name_of(carrier),
+            service=service,
+            tracking_numbers=numbers,
+            shipped_at=at,
         )
         known = writing.tx.facts([fulfilment_id]).get(fulfilment_id, [])
         writing.note(AuditType.MARKED_SHIPPED, " ".join(numbers), fulfilment=view)

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from fcflow.allocation_many import Priority
 from fcflow.audit import AuditEvent, AuditType
 from fcflow.behaviour import Lately
+from fcflow.carriers import Carriers
 from fcflow.errors import FcflowError, LifecycleError, PluginError
 from fcflow.formats import Layout
 from fcflow.lifecycle import Fact
@@ -171,6 +172,7 @@ class Context:
     lease_s: float = 300
     priority: Priority = field(factory=Priority)
     lately: Lately = field(factory=Lately)
+    carriers: Carriers = field(factory=Carriers)
     live_rules: bool = False
     currency: str | None = None
     actor: str = field(default="synchronizer")

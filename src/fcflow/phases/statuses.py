@@ -148,6 +148,7 @@ class _Batch:
             status=None if update.status is None else update.status.value,
             raw_status=update.raw_status,
             tracking_numbers=tracking or None,
+            carriers=[parcel.carrier for parcel in update.shipments if parcel.carrier] or None,
             error=update.message,
             at=None if update.at is None else update.at.isoformat(),
             event_id=update.event_id,
@@ -166,7 +167,12 @@ class _Batch:
         for message in messages:
             self.problems.append(Problem(line=record.line, message=f"{view.fulfilment_id}: {message}", raw=record.raw))
         parcels = [
-            evolve(each, fulfilment_id=view.fulfilment_id, shipped_at=each.shipped_at or update.at)
+            evolve(
+                each,
+                fulfilment_id=view.fulfilment_id,
+                shipped_at=each.shipped_at or update.at,
+                carrier=self.context.carriers.name_of(each.carrier, self.partner.carriers),
+            )
             for each in update.shipments
         ]
         order = self.orders[view.order_id]
@@ -235,7 +241,8 @@ def record_facts(
     writing.put_parcels(new_parcels)
     for parcel in new_parcels:
         said = " ".join(part for part in (parcel.carrier, parcel.service, *parcel.tracking_numbers) if part)
-        writing.note(AuditType.SHIPMENT, said, fulfilment=view, actor=actor)
+        urls = context.carriers.urls_of(parcel.carrier, parcel.tracking_numbers)
+        writing.note(AuditType.SHIPMENT, said, fulfilment=view, actor=actor, tracking_urls=urls or None)
     if not fresh and not new_parcels:
         return order, view
     known += fresh
