@@ -346,11 +346,17 @@ class Location:
 
 
 class FeedKind(StrEnum):
-    """The three flows between us and a partner."""
+    """The flows between us and a partner."""
 
     ORDERS = "orders"
     STATUS = "status"
     STOCK = "stock"
+    ACKNOWLEDGEMENT = "acknowledgement"
+
+    @property
+    def layout_kind(self) -> str:
+        """What a layout of such a feed is of: an acknowledgement is a status of a delivery."""
+        return "status" if self is FeedKind.ACKNOWLEDGEMENT else self.value
 
 
 @frozen(kw_only=True)
@@ -376,6 +382,10 @@ class Connection:
         """The part of the URL before ``://``, in lower case; it picks the transport."""
         head, separator, _ = self.url.partition("://")
         return head.lower() if separator else "file"
+
+
+MATCHES = ("fulfilment_id", "order_id", "reference", "delivery")
+"""What a partner may quote."""
 
 
 @frozen(kw_only=True)
@@ -412,7 +422,8 @@ class Feed:
 
         match_sku: Stock and status: ``either`` our SKU or the partner's, or the ``partner``'s only.
 
-        matches: Status only: what the partner quotes: ``fulfilment_id``, ``order_id`` or the channel's ``reference``.
+        matches: Status only: what the partner quotes: ``fulfilment_id``, ``order_id``, the channel's ``reference``, or
+            the running number of a ``delivery``, which speaks of all that was in it.
 
         options: What the transport's schema says of a feed (URL parameters, minimum age, ...).
     """
@@ -434,7 +445,7 @@ class Feed:
     duplicates: str = field(default="refuse", validator=validators.in_(("refuse", "sum", "last")))
     on_header_change: str = field(default="warn", validator=validators.in_(("park", "warn", "ignore")))
     match_sku: str = field(default="either", validator=validators.in_(("either", "partner")))
-    matches: str = field(default="fulfilment_id", validator=validators.in_(("fulfilment_id", "order_id", "reference")))
+    matches: str = field(default="fulfilment_id", validator=validators.in_(MATCHES))
     options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
 
 
@@ -524,6 +535,8 @@ class Partner:
     Args:
         connections: By name; a feed picks one.
 
+        acknowledgement: The partner's word on whole deliveries (X12 997, EDIFACT CONTRL): taken, or why not.
+
         aliases: Our SKU to the partner's, or to an `Alias` of packs or parts; used in both directions.
 
         status_words: The partner's word, in any case, to a `Status` value.
@@ -537,6 +550,7 @@ class Partner:
     orders: Feed | None = None
     status: Feed | None = None
     stock: Feed | None = None
+    acknowledgement: Feed | None = None
     aliases: immutabledict[str, str | Alias] = field(factory=immutabledict, converter=_aliases)
     status_words: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
     carriers: immutabledict[str, str] = field(factory=immutabledict, converter=_mapping)
@@ -545,7 +559,8 @@ class Partner:
     @property
     def feeds(self) -> tuple[Feed, ...]:
         """The feeds that are set up."""
-        return tuple(feed for feed in (self.orders, self.status, self.stock) if feed is not None)
+        feeds = (self.orders, self.status, self.stock, self.acknowledgement)
+        return tuple(feed for feed in feeds if feed is not None)
 
     def alias(self, sku: str) -> Alias | None:
         """What the partner calls *sku* of ours; ``None`` where it has no other name for it."""

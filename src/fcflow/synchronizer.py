@@ -24,7 +24,18 @@ from fcflow.carriers import Carriers
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
 from fcflow.formats import Layout, load_layout
 from fcflow.lifecycle import is_locked
-from fcflow.model import Explanation, Feed, FulfilmentState, Location, Order, OrderState, Partner, Problem, RuleVerdict
+from fcflow.model import (
+    Explanation,
+    Feed,
+    FeedKind,
+    FulfilmentState,
+    Location,
+    Order,
+    OrderState,
+    Partner,
+    Problem,
+    RuleVerdict,
+)
 from fcflow.phases import changes, dry_run
 from fcflow.phases.allocate import PAID, allocate, routing_of
 from fcflow.phases.checks import check_partner
@@ -380,10 +391,11 @@ class Synchronizer(RuleSetCalls):
 
     def _receive_statuses(self, context: Context, partners: Collection[str] | None, report: RunReport) -> None:
         for partner in context.chosen(partners):
-            if partner.status is not None:
-                with context.guarded(report, partner, "status"):
-                    apply = apply_statuses(context, partner, partner.status, report.partner(partner.code))
-                    receive(context, partner, partner.status, report, apply)
+            for feed in (partner.acknowledgement, partner.status):
+                if feed is not None:
+                    with context.guarded(report, partner, feed.kind.value):
+                        apply = apply_statuses(context, partner, feed, report.partner(partner.code))
+                        receive(context, partner, feed, report, apply)
 
     def _receive_stock(self, context: Context, partners: Collection[str] | None, report: RunReport) -> None:
         for partner in context.chosen(partners):
@@ -698,15 +710,16 @@ class Synchronizer(RuleSetCalls):
         if kept is None:
             raise LifecycleError(f"nothing was received under the id {sighting_id}")
         partner = context.partners.get(kept.partner)
-        feed = None if partner is None else {"status": partner.status, "stock": partner.stock}.get(kept.feed)
+        feeds = () if partner is None else partner.feeds
+        feed = next((each for each in feeds if each.kind == kept.feed and each.kind is not FeedKind.ORDERS), None)
         if partner is None or feed is None:
             raise LifecycleError(f"{kept.name}: partner {kept.partner} no longer has a {kept.feed} feed")
         with self._reported(context) as report:
             mine = report.partner(partner.code)
-            if feed is partner.status:
-                apply = apply_statuses(context, partner, feed, mine)
-            else:
+            if feed.kind is FeedKind.STOCK:
                 apply = apply_stock(context, partner, feed, mine, kept.received_at)
+            else:
+                apply = apply_statuses(context, partner, feed, mine)
             receive_again(context, partner, feed, sighting_id, report, apply)
         return report
 

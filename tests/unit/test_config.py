@@ -506,6 +506,20 @@ def test_a_csv_of_aliases_is_read_as_people_write_it(tmp_path: Path, text: str) 
     assert load(partner(aliases="a.csv"), base=tmp_path).partners["leeds"].aliases == {"MUG": "LD-1"}
 
 
+def test_an_acknowledgement_feed_speaks_of_deliveries() -> None:
+    """
+    Its layout is one of statuses, and it is found by the running number of what was sent.
+    """
+    [feed] = [
+        each
+        for each in load(partner(acknowledgement={"layout": "x12-997", "path": "acks"})).partners["leeds"].feeds
+        if each.kind == "acknowledgement"
+    ]
+    assert (feed.matches, feed.layout, feed.path) == ("delivery", "x12-997", "acks")
+    wrong = faults(partner(acknowledgement={"layout": "x12-846", "path": "acks"}))
+    assert list(wrong) == ["$.partners.leeds.acknowledgement.layout"]
+
+
 def test_carriers_of_a_configuration_are_known_beside_the_usual_ones() -> None:
     """
     Its own ones by code, with an address to follow parcels; a partner's words beside the partner.

@@ -163,7 +163,7 @@ class Loader:
     def layout(self, name: str, kind: FeedKind) -> Layout:
         """The layout called *name*; loaded once. ``canonical`` is the one of *kind*."""
         if (name, kind) not in self._layouts:
-            wanted = kind.value if name == "canonical" else None
+            wanted = kind.layout_kind if name == "canonical" else None
             self._layouts[name, kind] = load_layout(name, base=self.base, kind=wanted, codecs=self.plugins.codecs)
         return self._layouts[name, kind]
 
@@ -220,7 +220,8 @@ class Loader:
         path = (*partner_path, kind.value)
         only = next(iter(connections)) if len(connections) == 1 else "default"
         wanted = raw[kind.value].get("connection", only)
-        feed = self.build(Feed, raw[kind.value], path, kind=kind, partner=code, connection=wanted)
+        more = {"matches": "delivery"} if kind is FeedKind.ACKNOWLEDGEMENT else {}
+        feed = self.build(Feed, raw[kind.value], path, kind=kind, partner=code, connection=wanted, **more)
         if wanted in connections:
             check_feed_options(self, raw[kind.value], connections[wanted], path)
         elif self.sound((*partner_path, "connections")) and self.sound((*partner_path, "connection")):
@@ -238,8 +239,8 @@ class Loader:
         except DocumentError as error:
             self.adopt_file(f"layout {name}", error)
             return
-        if layout.kind != kind.value:
-            self.fault(path, "layout of another kind", found=layout.kind, expected=kind.value)
+        if layout.kind != kind.layout_kind:
+            self.fault(path, "layout of another kind", found=layout.kind, expected=kind.layout_kind)
 
     def _aliases(self, raw: Any, path: Path) -> dict[str, Alias | str]:
         if isinstance(raw, str):

@@ -65,6 +65,7 @@ class _Batch:
         self.problems: list[Problem] = []
         self.orders: dict[str, OrderView] = {}
         self.home: dict[str, str] = {}
+        self.deliveries: dict[int, tuple[str, ...]] = {}
         self.facts: dict[str, list[Fact]] = {}
         self.names: dict[str, list[str]] = defaultdict(list)
 
@@ -86,7 +87,16 @@ class _Batch:
     def _load(self, references: Sequence[str]) -> None:
         """Read every order that the file speaks of, once."""
         tx = self.writing.tx
-        if self.feed.matches == "fulfilment_id":
+        if self.feed.matches == "delivery":
+            numbers = {int(each) for each in references if each.isascii() and each.isdigit() and len(each) < 10}
+            self.deliveries = {
+                each.number: each.fulfilment_ids
+                for each in tx.deliveries(partner=self.partner.code, numbers=numbers)
+                if each.number is not None
+            }
+            ids = {each for listed in self.deliveries.values() for each in listed}
+            order_ids = {view.order_id for view in tx.fulfilments(ids=ids, partner=self.partner.code)}
+        elif self.feed.matches == "fulfilment_id":
             views = tx.fulfilments(ids=set(references), partner=self.partner.code)
             order_ids = {view.order_id for view in views}
         elif self.feed.matches == "order_id":
@@ -100,6 +110,11 @@ class _Batch:
         self.facts = tx.facts(list(self.home))
         for view in mine:
             self.names[self._name_of(view)].append(view.fulfilment_id)
+
+    def _of_delivery(self, reference: str) -> list[FulfilmentView]:
+        """What was in a delivery, by its running number."""
+        number = int(reference) if reference.isascii() and reference.isdigit() and len(reference) < 10 else 0
+        return [self._view(each) for each in self.deliveries.get(number, ()) if each in self.home]
 
     def _name_of(self, view: FulfilmentView) -> str:
         if self.feed.matches == "fulfilment_id":
@@ -123,6 +138,9 @@ class _Batch:
 
     def _say(self, record: Record, update: StatusUpdate) -> None:
         self.report.statuses += 1
+        if self.feed.matches == "delivery":
+            self._say_of_delivery(record, update)
+            return
         meant = self._meant(update)
         self._note(update, meant[0] if len(meant) == 1 else None)
         if len(meant) != 1:
@@ -135,6 +153,21 @@ class _Batch:
             self._problem(record, "status", update.raw_status, "a status word that is known")
             return
         self._apply(record, update, meant[0])
+
+    def _say_of_delivery(self, record: Record, update: StatusUpdate) -> None:
+        """One word on all that was in a delivery; on what ended since, it says nothing new."""
+        meant = self._of_delivery(update.reference.strip())
+        self._note(update, meant[0] if len(meant) == 1 else None)
+        if not meant:
+            self.report.unmatched += 1
+            self._problem(record, "reference", update.reference, f"the number of a delivery to {self.partner.code}")
+        elif update.status is None:
+            self.report.unknown_statuses += 1
+            self._problem(record, "status", update.raw_status, "a status word that is known")
+        else:
+            for view in meant:
+                if not is_final(view.state):
+                    self._apply(record, update, self._view(view.fulfilment_id))
 
     def _note(self, update: StatusUpdate, view: FulfilmentView | None) -> None:
         """Every status received is in the audit trail, repeats and strangers' too."""

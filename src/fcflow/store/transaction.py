@@ -373,6 +373,7 @@ class Transaction(RuleSetRows):
         ids: Collection[int] | None = None,
         partner: str | None = None,
         states: Collection[str] | None = None,
+        numbers: Collection[int] | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> list[OutboxRow]:
@@ -385,6 +386,8 @@ class Transaction(RuleSetRows):
             query = query.where(table.c.partner == partner)
         if states is not None:
             query = query.where(table.c.state.in_(list(states)))
+        if numbers is not None:
+            query = query.where(table.c.number.in_(sorted(numbers)))
         query = query.order_by(table.c.outbox_id.desc() if newest_first else table.c.outbox_id)
         rows = self._rows(query if limit is None else query.limit(limit))
         items = self._items_of([row.outbox_id for row in rows])
