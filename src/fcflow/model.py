@@ -384,6 +384,28 @@ class Connection:
         return head.lower() if separator else "file"
 
 
+@frozen(kw_only=True)
+class Reply:
+    """
+    What a partner is sent when a file of its came in.
+
+    Args:
+        kind: ``acknowledgement`` (X12 997, EDIFACT CONTRL) of everything received, or ``errors``: the rows that were
+            not taken, with what is wrong with each.
+
+        connection: Name of the way out; ``None`` is the feed's own.
+
+        path: Folder or URL path below the connection's own.
+
+        name: Template of the file name (`fcflow.formats.names`).
+    """
+
+    kind: str = field(validator=validators.in_(("acknowledgement", "errors")))
+    connection: str | None = None
+    path: str = ""
+    name: str = "reply-{datetime}-{counter}.txt"
+
+
 MATCHES = ("fulfilment_id", "order_id", "reference", "delivery")
 """What a partner may quote."""
 
@@ -425,6 +447,8 @@ class Feed:
         matches: Status only: what the partner quotes: ``fulfilment_id``, ``order_id``, the channel's ``reference``, or
             the running number of a ``delivery``, which speaks of all that was in it.
 
+        reply: Stock and status: what the partner is sent when a file came in; ``None`` is nothing.
+
         options: What the transport's schema says of a feed (URL parameters, minimum age, ...).
     """
 
@@ -446,6 +470,7 @@ class Feed:
     on_header_change: str = field(default="warn", validator=validators.in_(("park", "warn", "ignore")))
     match_sku: str = field(default="either", validator=validators.in_(("either", "partner")))
     matches: str = field(default="fulfilment_id", validator=validators.in_(MATCHES))
+    reply: Reply | None = None
     options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
 
 

@@ -81,6 +81,7 @@ class PartnerReport:
     files_received: int = 0
     files_refused: int = 0
     files_parked: int = 0
+    replies: int = 0
     statuses: int = 0
     unknown_statuses: int = 0
     unmatched: int = 0

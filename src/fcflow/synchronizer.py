@@ -22,7 +22,7 @@ from fcflow.audit import AuditEvent, AuditType
 from fcflow.behaviour import Behaviour, Lately, behaviour
 from fcflow.carriers import Carriers
 from fcflow.errors import AllocationError, ConfigError, Fault, FcflowError, LifecycleError, StoreBusyError
-from fcflow.formats import Layout, load_layout
+from fcflow.formats import Layout, error_file, load_layout
 from fcflow.lifecycle import is_locked
 from fcflow.model import (
     Explanation,
@@ -709,11 +709,7 @@ class Synchronizer(RuleSetCalls):
         kept = next(iter(self.received(sighting_id=sighting_id)), None)
         if kept is None:
             raise LifecycleError(f"nothing was received under the id {sighting_id}")
-        partner = context.partners.get(kept.partner)
-        feeds = () if partner is None else partner.feeds
-        feed = next((each for each in feeds if each.kind == kept.feed and each.kind is not FeedKind.ORDERS), None)
-        if partner is None or feed is None:
-            raise LifecycleError(f"{kept.name}: partner {kept.partner} no longer has a {kept.feed} feed")
+        partner, feed = self._feed_of(kept)
         with self._reported(context) as report:
             mine = report.partner(partner.code)
             if feed.kind is FeedKind.STOCK:
@@ -722,6 +718,26 @@ class Synchronizer(RuleSetCalls):
                 apply = apply_statuses(context, partner, feed, mine)
             receive_again(context, partner, feed, sighting_id, report, apply)
         return report
+
+    def received_errors(self, sighting_id: int) -> bytes:
+        """
+        The bad rows of what was taken in, as a CSV file that the partner can mend; see `fcflow.formats.error_file`.
+
+        Raises:
+            LifecycleError: There is no such sighting, or its feed is gone.
+        """
+        kept = next(iter(self.received(sighting_id=sighting_id)), None)
+        if kept is None:
+            raise LifecycleError(f"nothing was received under the id {sighting_id}")
+        return error_file(self._context.layout_of(self._feed_of(kept)[1]), self.problems(sighting_id))
+
+    def _feed_of(self, kept: Sighting) -> tuple[Partner, Feed]:
+        """The partner and the feed that something came in by."""
+        partner = self._context.partners.get(kept.partner)
+        for feed in () if partner is None else partner.feeds:
+            if feed.kind == kept.feed and feed.kind is not FeedKind.ORDERS and partner is not None:
+                return partner, feed
+        raise LifecycleError(f"{kept.name}: partner {kept.partner} no longer has a {kept.feed} feed")
 
     def problems(self, sighting_id: int) -> list[Problem]:
         """The bad records of what was taken in."""

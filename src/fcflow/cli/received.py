@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -66,3 +67,18 @@ def again(
     said = [{"problem": str(problem)} for problem in problems]
     document = {**plain(row), "faults": [plain(problem) for problem in problems]}
     session.show(document, table(f"received {sighting}", facts(plain(row))), table("problems", said))
+
+
+@command(app, "errors")
+def errors(
+    session: Session,
+    sighting: Annotated[int, typer.Argument(metavar="ID", help="Id of what was received.")],
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them into this file.")] = None,
+) -> None:
+    """Write the bad rows of what was taken in as a CSV file that the partner can mend."""
+    with session.synchronizer() as synchronizer:
+        content = synchronizer.received_errors(sighting)
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        output.write_bytes(content)

@@ -22,6 +22,7 @@ from fcflow.config.checks import (
     check_locations,
     check_name_template,
     check_partner_of,
+    check_reply,
     check_shared_folders,
     check_status_words,
     check_zone,
@@ -228,6 +229,8 @@ class Loader:
             self.unknown((*path, "connection"), "connection", wanted, connections)
         if feed is not None and kind is FeedKind.ORDERS:
             check_name_template(self, feed, path)
+        if feed is not None and feed.reply is not None:
+            check_reply(self, feed, connections, (*path, "reply"))
         self._check_layout(kind, raw[kind.value].get("layout"), (*path, "layout"))
         return feed
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from fcflow.config.schema import add_schema_faults, is_secret_name
+from fcflow.formats.acknowledgements import ACKNOWLEDGED
 from fcflow.formats.names import ORDER_TAG, name_faults, render_name
 from fcflow.model import Alias, Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_locations",
     "check_name_template",
     "check_partner_of",
+    "check_reply",
     "check_shared_folders",
     "check_status_words",
     "check_zone",
@@ -119,6 +121,25 @@ def check_name_template(loader: Loader, feed: Feed, path: Path) -> None:
         loader.fault((*path, "name"), fault.message, found=fault.found, expected=fault.expected)
     if ORDER_TAG.search(feed.name) and feed.batch != 1 and not faults:
         loader.fault((*path, "name"), "a file of several orders cannot bear the id of one", expected='"batch": 1')
+
+
+def check_reply(loader: Loader, feed: Feed, connections: Mapping[str, Connection], path: Path) -> None:
+    """A reply has a way out, a name, and a layout that can be acknowledged."""
+    reply = feed.reply
+    if reply is None:
+        return
+    if reply.connection is not None and reply.connection not in connections:
+        loader.unknown((*path, "connection"), "connection", reply.connection, connections)
+    for fault in name_faults(reply.name):
+        loader.fault((*path, "name"), fault.message, found=fault.found, expected=fault.expected)
+    if ORDER_TAG.search(reply.name):
+        loader.fault((*path, "name"), "a reply is of no order", found=reply.name)
+    layout = loader.loaded_layout(feed.layout, feed.kind)
+    if reply.kind == "acknowledgement" and layout is not None:
+        codec = layout.document["codec"]["type"]
+        if codec not in ACKNOWLEDGED:
+            expected = f"a layout of {' or '.join(ACKNOWLEDGED)}"
+            loader.fault((*path, "kind"), "nothing that can be acknowledged", found=codec, expected=expected)
 
 
 def _sample_name(feed: Feed) -> str:

@@ -5,6 +5,7 @@ A codec frames bytes into rows, a layout says which canonical field stands where
 """
 
 from fcflow.formats.codec import Batch, Cell, Codec, CodecType, Place, Row, Unwritable
+from fcflow.formats.error_file import error_file
 from fcflow.formats.layout import Layout
 from fcflow.formats.load import builtin_codecs, builtin_layouts, load_layout
 from fcflow.formats.names import name_faults, render_name
@@ -20,6 +21,7 @@ __all__ = [
     "Unwritable",
     "builtin_codecs",
     "builtin_layouts",
+    "error_file",
     "load_layout",
     "name_faults",
     "render_name",

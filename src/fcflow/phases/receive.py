@@ -22,6 +22,7 @@ from fcflow.formats import Layout
 from fcflow.model import Feed, Partner, Problem, Record
 from fcflow.phases.context import ACTIVE, Context, Writing, describe
 from fcflow.phases.drift import drift, shape_of
+from fcflow.phases.reply import DUE, is_due, reply_counter, send_replies
 from fcflow.phases.retry import attempt
 from fcflow.reports import PartnerReport, RunReport
 from fcflow.store import Lease, Sighting, Transaction
@@ -53,6 +54,7 @@ def receive(context: Context, partner: Partner, feed: Feed, report: RunReport, a
             intake.run(transport)
         finally:
             transport.close()
+        send_replies(context, partner, feed, lease, report.partner(partner.code))
 
 
 def receive_again(
@@ -232,6 +234,7 @@ class _Intake:
             if changed is not None:
                 found.append(Problem(message=f"the header changed: {changed}"))
             row = {**self._row(taken), **self._said(read, found), "received_at": writing.now}
+            row |= self._reply(writing, len(found))
             sighting_id = writing.tx.add_sighting(row, found[:_MOST_KEPT])
             counts = (len(read.records), found)
             told = self._note_received(writing, taken.offer.name, taken.fetched.sha256, sighting_id, counts)
@@ -268,11 +271,18 @@ class _Intake:
         """Keep what was taken and apply nothing of it."""
         with self.context.writing(lease=self.lease, actor=self.partner.code) as writing:
             row = {**self._row(taken), "state": state, "error": text, "received_at": writing.now}
+            row |= self._reply(writing, 1)
             sighting_id = writing.tx.add_sighting(row, [Problem(message=text)])
             said = f"{taken.offer.name}: {text}"
             writing.note(event, said, feed=self.feed.kind.value, sighting=sighting_id)
         self.report.problems.append(f"{taken.offer.name}: {state}: {text}")
         return sighting_id
+
+    def _reply(self, writing: Writing, problems: int) -> dict[str, Any]:
+        """Whether the partner is to be answered, and under which number."""
+        if not is_due(self.feed, problems):
+            return {}
+        return {"reply": DUE, "reply_number": writing.tx.counter(reply_counter(self.partner))}
 
     def _row(self, taken: _Taken) -> dict[str, Any]:
         offer = taken.offer

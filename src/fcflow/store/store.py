@@ -102,7 +102,7 @@ class Store:
 
         Example:
             >>> Store.migrate("sqlite://")
-            '0003'
+            '0004'
         """
         place, timeout_s = parse_url(url)
         engine = open_engine(place, timeout_s)

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 __all__ = ["SCHEMA_VERSION", "build_tables"]
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 
 class Instant(TypeDecorator[datetime]):
@@ -271,6 +271,8 @@ def _sighting(metadata: MetaData) -> None:
         Column("content", LargeBinary),
         Column("received_at", Instant, nullable=False),
         Column("shape", Prose),
+        Column("reply", Code),
+        Column("reply_number", Integer),
         Index("ix_fcflow_sighting_latest", "namespace", "sighting_id"),
         Index("ix_fcflow_sighting_name", "namespace", "partner", "feed", "name"),
         Index("ix_fcflow_sighting_open", "namespace", "partner", "feed", "settled"),

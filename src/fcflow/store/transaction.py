@@ -432,6 +432,10 @@ class Transaction(RuleSetRows):
         self._update("sighting", ["sighting_id"], [{**row, "sighting_id": sighting_id}])
         self._insert("problem", [_problem_row(sighting_id, n, each) for n, each in enumerate(problems)])
 
+    def update_sighting(self, sighting_id: int, **changes: Any) -> None:
+        """Change some columns of what was taken in."""
+        self._update("sighting", ["sighting_id"], [{"sighting_id": sighting_id, **changes}])
+
     def settle_sighting(self, sighting_id: int) -> None:
         """Note that it was archived, deleted or left."""
         self._update("sighting", ["sighting_id"], [{"sighting_id": sighting_id, "settled": True}])
@@ -444,12 +448,20 @@ class Transaction(RuleSetRows):
         feed: str | None = None,
         name: str | None = None,
         state: str | None = None,
+        reply: str | None = None,
         limit: int | None = None,
     ) -> list[Sighting]:
         """What was taken in, newest first."""
         table = self._tables["sighting"]
         query = sa.select(*[column for column in table.c if column.name != "content"]).where(self._own(table))
-        asked = {"sighting_id": sighting_id, "partner": partner, "feed": feed, "name": name, "state": state}
+        asked = {
+            "sighting_id": sighting_id,
+            "partner": partner,
+            "feed": feed,
+            "name": name,
+            "state": state,
+            "reply": reply,
+        }
         for column, wanted in asked.items():
             if wanted is not None:
                 query = query.where(table.c[column] == wanted)

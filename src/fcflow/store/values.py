@@ -255,6 +255,10 @@ class Sighting:
 
         shape: Its header, as JSON; ``None`` where it has none.
 
+        reply: Whether the partner is answered: ``due`` or ``sent``; ``None`` where no answer is asked for.
+
+        reply_number: The running number that the answer quotes.
+
         settled: Whether it was archived, deleted or left at the partner's, as the feed says.
 
         records: Good records; *problems*: bad ones.
@@ -277,6 +281,8 @@ class Sighting:
     layout_hash: str
     received_at: datetime
     shape: str | None = None
+    reply: str | None = None
+    reply_number: int | None = None
 
 
 @frozen(kw_only=True)
