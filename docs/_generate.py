@@ -208,8 +208,8 @@ a list of them with `--file`; `{order_id, location, why_not}` with `--why-not`
 
 `sync`
 `{started_at, finished_at, ok, needs_person, allocation: {allocated, held, backordered, kept}, partners: {code:
-{sent, send_failed, unclear, deliveries, files_received, files_refused, files_parked, statuses, unknown_statuses,
-unmatched, shipped, part_shipped, cancelled, errors, stock_levels, problems, failures}}}`
+{sent, send_failed, unclear, deliveries, files_received, files_refused, files_parked, replies, statuses,
+unknown_statuses, unmatched, shipped, part_shipped, cancelled, errors, stock_levels, problems, failures}}}`
 
 `plan`, `sync --dry-run`
 `{report, deliveries: [{partner, name, target, content, content_type, fulfilment_ids}], changes: [{order_id,

@@ -520,6 +520,24 @@ def test_an_acknowledgement_feed_speaks_of_deliveries() -> None:
     assert list(wrong) == ["$.partners.leeds.acknowledgement.layout"]
 
 
+@pytest.mark.parametrize(
+    ("reply", "where"),
+    [
+        ({"kind": "acknowledgement"}, "kind"),
+        ({"kind": "errors", "connection": "nowhere"}, "connection"),
+        ({"kind": "errors", "name": "{order_id}.csv"}, "name"),
+        ({"kind": "errors", "name": "{nothing}.csv"}, "name"),
+        ({"kind": "shout"}, "kind"),
+    ],
+)
+def test_a_reply_that_cannot_be_sent_is_a_fault(reply: dict[str, str], where: str) -> None:
+    """
+    A layout that has no acknowledgements, an unknown way out, a name that nothing gives.
+    """
+    stock = {"layout": "linnworks-stock", "path": "out", "reply": reply}
+    assert list(faults(partner(stock=stock))) == [f"$.partners.leeds.stock.reply.{where}"]
+
+
 def test_carriers_of_a_configuration_are_known_beside_the_usual_ones() -> None:
     """
     Its own ones by code, with an address to follow parcels; a partner's words beside the partner.

@@ -229,9 +229,9 @@ class Loader:
             self.unknown((*path, "connection"), "connection", wanted, connections)
         if feed is not None and kind is FeedKind.ORDERS:
             check_name_template(self, feed, path)
-        if feed is not None and feed.reply is not None:
-            check_reply(self, feed, connections, (*path, "reply"))
         self._check_layout(kind, raw[kind.value].get("layout"), (*path, "layout"))
+        if feed is not None:
+            check_reply(self, feed, connections, (*path, "reply"))
         return feed
 
     def _check_layout(self, kind: FeedKind, name: Any, path: Path) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from fcflow.formats.layout import Layout
 from fcflow.model import Problem
 
-__all__ = ["error_file"]
+__all__ = ["PROBLEM_COLUMN", "error_file"]
 
-_SAID = "fcflow_problem"
+PROBLEM_COLUMN = "fcflow_problem"
 _PLAIN = ("line", "column", "field", "found", "expected", "message")
 _RISKY = ("=", "+", "-", "@", "\t", "\r")
 
@@ -44,7 +44,7 @@ def error_file(layout: Layout, problems: Sequence[Problem]) -> bytes:
     writer = csv.writer(text, delimiter=delimiter if len(delimiter) == 1 else ",")
     columns = list(dict.fromkeys(name for problem in problems for name in problem.raw))
     if columns:
-        writer.writerow([*columns, _SAID])
+        writer.writerow([*columns, PROBLEM_COLUMN])
         writer.writerows(_rows(columns, problems))
     else:
         writer.writerow(_PLAIN)

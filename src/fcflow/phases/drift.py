@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from fcflow.formats import Layout
+from fcflow.formats.error_file import PROBLEM_COLUMN
 from fcflow.model import Record
 from fcflow.store import Transaction
 
@@ -16,11 +17,15 @@ _HEADED = ("delimited", "xlsx")
 
 
 def shape_of(layout: Layout, records: Sequence[Record]) -> list[str] | None:
-    """The header of a file with one; ``None`` where there is none, or no record to tell it by."""
+    """
+    The header of a file with one; ``None`` where there is none, or no record to tell it by.
+
+    The column that our own error files add is none of the partner's.
+    """
     codec = layout.document.get("codec", {})
     if codec.get("type") not in _HEADED or not codec.get("header", True) or not records:
         return None
-    return list(records[0].raw)
+    return [name for name in records[0].raw if name != PROBLEM_COLUMN]
 
 
 def drift(tx: Transaction, partner: str, feed: str, layout: Layout, shape: Sequence[str] | None) -> str | None:

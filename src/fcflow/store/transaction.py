@@ -720,7 +720,7 @@ def _sighting(row: Any) -> Sighting:
 def _problem_row(sighting_id: int, position: int, problem: Problem) -> dict[str, Any]:
     names = ("line", "column", "field", "found", "expected", "message")
     said = {name: getattr(problem, name) for name in names}
-    return {"sighting_id": sighting_id, "position": position, "raw": canonical_json(dict(problem.raw)), **said}
+    return {"sighting_id": sighting_id, "position": position, "raw": json.dumps(dict(problem.raw)), **said}
 
 
 def _problem(row: Any) -> Problem:
