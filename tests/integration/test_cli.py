@@ -756,3 +756,19 @@ def test_a_built_in_layout_is_a_file_to_begin_from(fcflow: Callable[..., Ran], t
     assert load_layout("own.json", base=tmp_path).kind == "orders"
     unknown = fcflow("layout", "show", "linnworks")
     assert (unknown.code, "linnworks-orders" in unknown.err) == (2, True)
+
+
+def test_a_layout_is_proposed_written_and_proved(fcflow, tmp_path):
+    """
+    From a sample to a layout that reads it and writes the same.
+    """
+    sample = tmp_path / "status.csv"
+    sample.write_text("Auftragsnr;Status;Sendungsnummer\nA1;Versandt;JD000123456\nA2;Unterwegs;\n")
+    made = tmp_path / "leeds.json"
+    asked = fcflow("layout", "infer", str(sample), "--kind", "status", "--output", str(made), "--json")
+    assert (asked.code, asked.json["decisions"]) == (1, ["column 'Status': what does 'Unterwegs' mean?"])
+    assert json.loads(made.read_text()) == asked.json["layout"]
+    assert "sure" in fcflow("layout", "infer", str(sample), "--kind", "status").out
+    tried = fcflow("layout", "test", str(made), str(sample), "--json")
+    assert (tried.code, tried.json["written_and_read"]) == (0, {"agree": True})
+    assert fcflow("layout", "infer", "gone.csv", "--kind", "status").code == 3

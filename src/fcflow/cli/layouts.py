@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from attrs import frozen
+from rich.text import Text
 
 from fcflow.cli.exit_codes import ExitCode
-from fcflow.cli.output import table
+from fcflow.cli.output import plain, table
 from fcflow.cli.session import Session, command
 from fcflow.documents import to_document
 from fcflow.errors import FormatError
@@ -21,6 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["app", "named_layout"]
 
 app = typer.Typer(name="layout", help="See which layouts there are, and try one on a file.", no_args_is_help=True)
+
+
+class Kind(StrEnum):
+    """What a layout is of, as ``--kind`` names it."""
+
+    ORDERS = "orders"
+    STATUS = "status"
+    STOCK = "stock"
 
 
 def named_layout(name: str) -> Layout:
@@ -76,12 +89,84 @@ def try_layout(
     rows = [_flat(document) for document in documents[:limit]]
     columns = dict.fromkeys(name for row in rows for name in row)
     said = f"{len(records)} records, {len(problems)} problems"
+    proof = written_and_read(loaded, [record.value for record in records])
     session.show(
-        {"kind": loaded.kind, "records": documents, "problems": [str(problem) for problem in problems]},
+        {
+            "kind": loaded.kind,
+            "records": documents,
+            "problems": [str(problem) for problem in problems],
+            "written_and_read": proof.document,
+        },
         table(said, [{name: row.get(name) for name in columns} for row in rows]),
         *([table("problems", [{"problem": str(problem)} for problem in problems])] if problems else []),
+        proof.text,
     )
-    return ExitCode.NEEDS_PERSON if problems else ExitCode.FINE
+    return ExitCode.NEEDS_PERSON if problems or proof.differs else ExitCode.FINE
+
+
+@command(app, "infer")
+def infer_layout(
+    session: Session,
+    sample: Annotated[Path, typer.Argument(help="A file of the partner's.")],
+    kind: Annotated[Kind, typer.Option("--kind", "-k", help="What is in it.")],
+    name: Annotated[str | None, typer.Option(help="Name of the layout; the file's own when left out.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the layout into this file.")] = None,
+) -> ExitCode:
+    """Propose a layout for a sample: how it is framed, which column is what, and what there is to decide."""
+    from fcflow.formats.infer import infer
+
+    try:
+        payload = sample.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{sample} cannot be read: {error.strerror}") from None
+    found = infer(payload, kind.value, name=name or sample.stem)
+    text = json.dumps(found.document, ensure_ascii=False, indent=2) + "\n"
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    rows = [
+        {"column": each.name, "field": each.field, "sure": f"{each.sure:.0%}", "why": each.why}
+        for each in found.columns
+    ]
+    session.show(
+        {
+            "layout": found.document,
+            "sure": found.sure,
+            "columns": [plain(each) for each in found.columns],
+            "decisions": list(found.decisions),
+        },
+        table(f"{sample.name}: {found.sure:.0%} sure", rows),
+        table("to decide", [{"decision": each} for each in found.decisions]),
+        *([] if output is not None else [Text(text.rstrip())]),
+    )
+    return ExitCode.NEEDS_PERSON if found.decisions else ExitCode.FINE
+
+
+@frozen
+class _Proof:
+    """What became of records that were written and read back."""
+
+    text: str
+    differs: bool
+    document: dict[str, Any]
+
+
+def written_and_read(layout: Layout, values: Sequence[Any]) -> _Proof:
+    """Whether writing and reading agree for these values: what is read back is what `Layout.project` says."""
+    if not values:
+        return _Proof("nothing to write", differs=False, document={"agree": None, "why": "no records"})
+    try:
+        wanted = [each for value in values for each in layout.projections(value)]
+        records, problems = layout.read(layout.encode(values))
+    except FormatError as error:
+        return _Proof(f"not written: {error}", differs=False, document={"agree": None, "why": str(error)})
+    found = [record.value for record in records]
+    if not problems and found == wanted:
+        return _Proof(f"written and read back: all {len(found)} agree", differs=False, document={"agree": True})
+    bad = next((str(each) for each in problems), None) or next(
+        (f"{one!r} became {other!r}" for one, other in zip(wanted, found, strict=False) if one != other),
+        f"{len(wanted)} records became {len(found)}",
+    )
+    return _Proof(f"written and read back: {bad}", differs=True, document={"agree": False, "why": bad})
 
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "Lines",
     "TextOptions",
     "decoded_whole",
+    "detected_encoding",
     "normal_encoding",
     "problem_of_odd_text",
 ]
@@ -87,7 +88,7 @@ def _peekable(stream: BinaryIO) -> Iterator[Any]:
 def _chosen(wanted: str | Sequence[str], head: bytes) -> str:
     """The encoding of a text that begins with *head*; the last of several where it is valid in none."""
     if wanted == DETECT:
-        return _detected(head)
+        return detected_encoding(head)
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     for name in names[:-1]:
         try:
@@ -98,7 +99,8 @@ def _chosen(wanted: str | Sequence[str], head: bytes) -> str:
     return names[-1]
 
 
-def _detected(head: bytes) -> str:
+def detected_encoding(head: bytes) -> str:
+    """The encoding that a text beginning with *head* is most likely in; UTF-8 wherever it is valid."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeError:
