@@ -497,3 +497,12 @@ def test_numbers_of_any_size_have_one_text_in_a_rule_sets_hash(text):
     number = Decimal(text)
     assert canonical(number) == canonical(Decimal(f"{number:f}"))
     assert Decimal(canonical(number)) == number
+
+
+def test_a_text_that_looks_like_a_number_inside_stays_a_text():
+    """
+    Whatever stands in a document, texts and numbers never have one spelling.
+    """
+    odd, plain = {"a": Decimal("2.5"), "b": "\x002.5"}, {"a": Decimal("2.5"), "b": Decimal("2.5")}
+    assert canonical(plain) == '{"a":2.5,"b":2.5}'
+    assert canonical(odd) == '{"a":2.5,"b":"\\u00002.5"}'

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from fcflow.errors import Fault
@@ -24,11 +25,12 @@ def path_text(path: Path, root: str = "$") -> str:
         >>> path_text(("rules", 3, "when", "a b"))
         "$.rules[3].when['a b']"
     """
-    parts = (
-        f"[{part}]" if isinstance(part, int) else f".{part}" if re.fullmatch(r"\w+", part) else f"[{part!r}]"
-        for part in path
-    )
-    return root + "".join(parts)
+    return root + "".join([f"[{part}]" if isinstance(part, int) else _key(part) for part in path])
+
+
+@lru_cache(1024)
+def _key(part: str) -> str:
+    return f".{part}" if re.fullmatch(r"\w+", part) else f"[{part!r}]"
 
 
 def nearest(name: object, names: Iterable[str]) -> str | None:

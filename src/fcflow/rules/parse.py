@@ -258,18 +258,19 @@ class ConditionParser:
         return nearest(name, [*names, "properties.<name>"])
 
     def _operator(self, field: Field, name: str, path: Path) -> Operator | None:
-        fitting = [each.name for each in OPERATORS.values() if field.type in each.types]
-        if name not in OPERATORS:
+        operator = OPERATORS.get(name)
+        if operator is None:
+            fitting = _fitting(field)
             self._faults.add(path, "unknown operator", found=name, expected=nearest(name, fitting) or _one_of(fitting))
             return None
         if field.always and name in ("exists", "absent"):
             self._faults.add(path, f"{field.name} is never absent", found=name)
             return None
-        if name not in fitting:
+        if field.type not in operator.types:
             message = f"does not fit {field.name}, which is {_A[field.type]}"
-            self._faults.add(path, message, found=name, expected=_one_of(fitting))
+            self._faults.add(path, message, found=name, expected=_one_of(_fitting(field)))
             return None
-        return OPERATORS[name]
+        return operator
 
     def _value_stands(self, operator: Operator, raw: dict[str, Any], path: Path) -> bool:
         if operator.operand is Operand.NONE:
@@ -364,6 +365,11 @@ _A = {
     FieldType.INSTANT: "an instant",
     FieldType.SET: "a set",
 }
+
+
+def _fitting(field: Field) -> list[str]:
+    """The operators that a field of this type has."""
+    return [each.name for each in OPERATORS.values() if field.type in each.types]
 
 
 def _one_of(names: list[str]) -> str:

@@ -21,11 +21,12 @@ __all__ = ["MAX_DEPTH", "canonical", "digest", "plain", "read"]
 MAX_DEPTH = 60
 _HALVES = re.compile("[\ud800-\udfff]")
 
+_MARKED = re.compile(r'"\\u0000([-+.0-9E]+)"')
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which of its keys stood twice."""
+    """A JSON object some of whose keys stood twice."""
 
     twice: tuple[str, ...] = ()
 
@@ -64,20 +65,37 @@ def _parsed(text: str, faults: Faults) -> Any:
     except ValueError as error:
         faults.add((), f"not JSON: {error}")
     else:
-        return exact(value, faults)
+        return value if _is_sound(text, value) else exact(value, faults)
     return None
+
+
+def _is_sound(text: str, value: Any) -> bool:
+    """Whether a parsed text is plain and exact as it is; a quick look, which doubts rather too much."""
+    if type(value) is _Object or "\\u" in text or not (text.isascii() or _HALVES.search(text) is None):
+        return False
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in inner if isinstance(item, dict | list)]
+        if not level:
+            return True
+        if any(type(item) is _Object for item in level):
+            return False
+    return False
 
 
 def _refused(word: str) -> Any:
     raise ValueError(f"{word} is not a number of JSON")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    made = _Object(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
-        made.twice = tuple(sorted({key for key in keys if keys.count(key) > 1}))
-    return made
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    doubtful = _Object(made)
+    keys = [key for key, _ in pairs]
+    doubtful.twice = tuple(sorted({key for key in keys if keys.count(key) > 1}))
+    return doubtful
 
 
 def exact(value: Any, faults: Faults, path: Path = ()) -> Any:
@@ -140,14 +158,36 @@ def canonical(value: Any) -> str:
         >>> canonical({"b": Decimal("2.50"), "a": [1, Decimal("1.0"), "x"]})
         '{"a":[1,1,"x"],"b":2.5}'
     """
+    fractions = 0
+
+    def number(each: Any) -> Any:
+        """A whole number as itself, a fraction as a text that is marked, for the encoder knows none."""
+        nonlocal fractions
+        said = _digits(each)
+        if isinstance(said, str):
+            fractions += 1
+            return f"\x00{said}"
+        return said
+
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=number)
+    if not fractions:
+        return text
+    text, found = _MARKED.subn(r"\1", text)
+    return text if found == fractions else _spelt(value)
+
+
+def _digits(value: Decimal) -> int | str:
+    whole = value == value.to_integral_value() and value.adjusted() <= 40
+    return int(value) if whole else str(_EXACT.normalize(value))
+
+
+def _spelt(value: Any) -> str:
+    """The same, piece by piece, for a document with texts that look like marked fractions."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
+        return "{" + ",".join(f"{json.dumps(key)}:{_spelt(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(canonical, value)) + "]"
-    if isinstance(value, Decimal):
-        whole = value == value.to_integral_value() and value.adjusted() <= 40
-        return str(int(value)) if whole else str(_EXACT.normalize(value))
-    return json.dumps(value)
+        return "[" + ",".join(map(_spelt, value)) + "]"
+    return str(_digits(value)) if isinstance(value, Decimal) else json.dumps(value)
 
 
 def digest(value: Any) -> str:
