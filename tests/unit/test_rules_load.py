@@ -152,6 +152,19 @@ def test_conditions_that_grow_by_being_used_are_refused() -> None:
         assert any("too large" in fault or "nested too deeply" in fault for fault in said)
 
 
+def test_a_fault_deep_inside_an_action_keeps_the_whole_action_from_being_read() -> None:
+    """
+    An action that nests too deeply is a fault, even where its keys are called like conditions.
+    """
+    deep: object = True
+    for _ in range(100):
+        deep = {"not": deep}
+    action = {"set_property": deep}
+
+    for made in (document({**RULE, "then": [action]}), document(RULE, otherwise=[action])):
+        assert any("nested too deeply" in fault for fault in faults_of(made))
+
+
 def test_the_schema_is_one_and_takes_what_is_taken() -> None:
     """
     The shipped schema is valid Draft 2020-12, and editors accept what `load_rules` accepts.

@@ -87,14 +87,24 @@ _BODIES = frozenset({"stock", "stock_age", "behaviour", "count_lines", "sum_line
 
 
 def _up_to_unit(path: Path) -> Iterator[Path]:
+    action = _action_length(path)
     for length in range(len(path), 0, -1):
         yield path[:length]
+        if length > action > 0:
+            continue  # an action holds no conditions, whatever its keys are called
         last, above = path[length - 1], path[length - 2] if length > 1 else None
         if above in _BODIES and last != "where":
             continue  # a key that is out of place there, whatever it means elsewhere
         if last in _CONDITION_KEYS or (isinstance(last, int) and above in _HOLDERS) or path[:-1] == ("conditions",):
             return
     yield ()
+
+
+def _action_length(path: Path) -> int:
+    """How much of *path* leads to the action that it is inside of; 0 where it is in none."""
+    if path[:1] == ("otherwise",):
+        return 2
+    return 4 if path[:1] == ("rules",) and path[2:3] == ("then",) else 0
 
 
 def _position(document: Any, path: Path) -> tuple[int, ...]:
