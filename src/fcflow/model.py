@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from attrs import Attribute, asdict, field, frozen, has, validators
 from immutabledict import immutabledict
@@ -121,6 +121,11 @@ def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
 
 def _set(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
+
+
+def _told(value: Any) -> Any:
+    """What a record was made of: a mapping, or the names of its cells and the cells."""
+    return value if isinstance(value, tuple) else _mapping(value)
 
 
 def _raw() -> Any:
@@ -852,7 +857,15 @@ class Record:
 
     line: int
     value: Any
-    raw: immutabledict[str, str] = _raw()
+    _raw: Any = field(factory=immutabledict, converter=_told, eq=False, repr=False, alias="raw")
+
+    @property
+    def raw(self) -> immutabledict[str, str]:
+        """The record's cells as they stood; the mapping is made when it is asked for, as few ask."""
+        if isinstance(self._raw, tuple):
+            names, cells = self._raw
+            return immutabledict(zip(names, cells, strict=True))
+        return cast("immutabledict[str, str]", self._raw)
 
 
 @frozen(kw_only=True)

@@ -4,11 +4,14 @@ Rows and values: how the rows of a layout become an order, a status or a stock l
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import UTC
+from itertools import repeat
 from typing import Any, Protocol
 
-from attrs import evolve
+from attrs import evolve, fields
 
+from fcflow.formats.bulk import made
 from fcflow.formats.codec import Unreadable, Unwritable
 from fcflow.formats.fields import ASIDE, Said
 from fcflow.model import (
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 Parsed = Mapping[str, Any]
+BuildAll = Callable[[Mapping[str, Sequence[Any]], int], "list[Any] | None"]
 
 SKIPPED = "\0skipped"
 """Stands in a parsed row whose line is left out while what it says of the whole order counts."""
@@ -58,6 +62,9 @@ class Binder(Protocol):
     """Whether a record that lacks one of its rows must not be used."""
     several: bool
     """Whether `build` gives a tuple of values."""
+
+    build_all: BuildAll | None
+    """From parsed columns and their length to a value a row, or ``None`` where `build` is to say what is wrong."""
 
     def parts(self, value: Any) -> Sequence[Any]:
         """What each row of *value* is written of, besides the value itself."""
@@ -93,6 +100,19 @@ def _needed(parsed: Parsed, name: str, expected: str) -> Any:
 # ------------------------------------------------------------------ stock
 
 
+_OF_STOCK = tuple(each.name for each in fields(StockLevel))
+
+
+def _stock_levels(said: Mapping[str, Sequence[Any]], count: int) -> list[StockLevel] | None:
+    """What `StockLevel` would convert and check is converted and checked here, a column at a time."""
+    skus, instants = said["sku"], said.get("as_of")
+    if None in skus or not "".join(skus).isprintable():
+        return None
+    if instants is not None and any(each is not None and each.tzinfo is not UTC for each in instants):
+        return None
+    return made(StockLevel, count, {name: said[name] if name in said else repeat(None) for name in _OF_STOCK})
+
+
 class StockBinder:
     """One row, one `StockLevel`."""
 
@@ -100,6 +120,7 @@ class StockBinder:
     grouped = False
     whole_groups = False
     several = False
+    build_all: BuildAll | None = staticmethod(_stock_levels)
 
     def parts(self, value: Any) -> Sequence[Any]:
         return (None,)
@@ -125,6 +146,8 @@ class CountersBinder(StockBinder):
     reserved: of the three, any two give the third. Where all three are said and do not agree, the lower of
     the two numbers that may be promised counts.
     """
+
+    build_all: BuildAll | None = None
 
     def build(self, rows: Sequence[Parsed]) -> StockLevel:
         if rows[0]["sku"] is None:
@@ -206,6 +229,7 @@ class StatusBinder:
     value_types: tuple[type, ...] = (StatusUpdate,)
     whole_groups = False
     several = False
+    build_all: BuildAll | None = None
 
     def __init__(self, *, grouped: bool, on_lines: bool) -> None:
         self.grouped = grouped
@@ -334,6 +358,7 @@ class OrderBinder:
 
     whole_groups = True
     several = False
+    build_all: BuildAll | None = None
 
     def __init__(self, *, holds: str, per_line: bool, names: frozenset[str], lenient: frozenset[str]) -> None:
         self._holds = holds

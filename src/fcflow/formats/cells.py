@@ -7,22 +7,33 @@ Reading: trim, take off what guards or surrounds it, `empty` words, `default`, `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fcflow.formats.codec import Cell, Unreadable, Unwritable
 from fcflow.formats.countries import country_code, country_format
 from fcflow.formats.fields import Said
 from fcflow.formats.moments import moment_format, moment_parse
-from fcflow.formats.numerals import NUMBERS, number_format, number_parse
+from fcflow.formats.numerals import DIGITS, NUMBERS, number_format, number_parse
 from fcflow.formats.words import folded_by, words_of
 from fcflow.model import Payment, Status
 
-__all__ = ["Format", "Parse", "Unreadable", "limited", "make_format", "make_parse"]
+__all__ = [
+    "Format",
+    "Parse",
+    "ParseAll",
+    "Unreadable",
+    "each_by",
+    "limited",
+    "make_format",
+    "make_parse",
+    "make_parse_all",
+]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Parse = Callable[[Cell], Any]
+ParseAll = Callable[[Sequence[str]], list[Any]]
 Format = Callable[[Any], str]
 _Convert = Callable[[str], Any]
 
@@ -186,6 +197,43 @@ def _plain_parse(convert: _Convert) -> Parse:
         return cell.strip() or None if cell else None  # type: ignore[union-attr]  # a text, as seen above
 
     return parse_text if convert is str else parse
+
+
+def each_by(parse: Parse) -> ParseAll:
+    """*parse* for many cells, one after the other."""
+    return lambda cells: list(map(parse, cells))
+
+
+def make_parse_all(type_: str, options: Mapping[str, Any]) -> ParseAll:
+    """
+    The same as `make_parse` for many cells at once; quick where the field asks for nothing special.
+
+    Example:
+        >>> make_parse_all("integer", {})(["12", " 7 ", ""])
+        [12, 7, None]
+    """
+    parse_each = each_by(make_parse(type_, options))
+    if options.get("trim", True) is False or _stripper(options) is not str or options.get("default") is not None:
+        return parse_each
+    if type_ == "text" and not options.keys() & {"map", "case", "strip_zeros"}:
+        return _all_texts
+    if type_ == "integer" and not options.keys() & {"map", "pack", "implied_decimals"}:
+        return lambda cells: _all_digits(cells) or parse_each(cells)
+    return parse_each
+
+
+def _all_texts(cells: Sequence[str]) -> list[Any]:
+    texts = list(map(str.strip, cells))
+    return texts if all(texts) else [text or None for text in texts]
+
+
+def _all_digits(cells: Sequence[str]) -> list[int] | None:
+    """The numbers, where every cell is nothing but a few digits."""
+    texts = list(map(str.strip, cells))
+    digits = "".join(texts)
+    if digits.isascii() and digits.isdigit() and max(map(len, texts)) <= DIGITS and all(texts):
+        return list(map(int, texts))
+    return None
 
 
 def _texts(options: Mapping[str, Any], key: str) -> tuple[str, ...]:

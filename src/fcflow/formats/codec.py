@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
@@ -17,7 +18,19 @@ from immutabledict import immutabledict
 
 from fcflow.model import Problem
 
-__all__ = ["NO_BATCH", "Batch", "Cell", "Codec", "CodecType", "Place", "Row", "Unreadable", "Unwritable"]
+__all__ = [
+    "NO_BATCH",
+    "Batch",
+    "Block",
+    "BlockCodec",
+    "Cell",
+    "Codec",
+    "CodecType",
+    "Place",
+    "Row",
+    "Unreadable",
+    "Unwritable",
+]
 
 Cell: TypeAlias = str | list[str] | None
 """A cell's text, a list of texts where the format has lists, or ``None`` where the place is missing."""
@@ -69,6 +82,51 @@ class Row(NamedTuple):
     cells: Sequence[Cell]
     raw: immutabledict[str, str]
     columns: Sequence[int | None]
+
+
+@frozen
+class Block:
+    """
+    Neighbouring records of a table, one a line: what can be read column by column where nothing is odd about it.
+
+    Args:
+        line: 1-based line of the first.
+
+        names: Of the cells of a record, as `Row.raw` has them; ``None`` where there is no header.
+
+        slots: Of each place, where it stands in a record, or ``None``.
+
+        frame: From a record and its line to its rows.
+
+    """
+
+    line: int
+    records: Sequence[list[str]]
+    names: Sequence[str] | None
+    slots: Sequence[int | None]
+    frame: Callable[[list[str], int], Sequence[Row | Problem]]
+
+    def rows(self) -> Iterator[Row | Problem]:
+        """The same, row by row; blank ones are left out."""
+        for line, record in enumerate(self.records, self.line):
+            if record and (record[0].strip() or any(map(str.strip, record))):
+                yield from self.frame(record, line)
+
+    def columns(self) -> list[Sequence[str] | None] | None:
+        """By place its cells; ``None`` where the records are not all of the right width. Blank rows are among them."""
+        try:
+            columns = list(zip(*self.records, strict=True))
+        except ValueError:
+            return None
+        found, least = len(columns), 1 + max((slot for slot in self.slots if slot is not None), default=0)
+        if found < least if self.names is None else found != len(self.names):
+            return None
+        return [None if slot is None else columns[slot] for slot in self.slots]
+
+    def raws(self) -> Iterator[tuple[Sequence[str], Sequence[str]]]:
+        """Of each record the names of its cells, and the cells."""
+        names = self.names or tuple(map(str, range(1, len(self.records[0]) + 1)))
+        return zip(repeat(names), self.records)  # the names come again
 
 
 @frozen(kw_only=True)
@@ -145,6 +203,14 @@ class Codec(Protocol):
         Raises:
             Unwritable: The format cannot hold the text.
         """
+        ...
+
+
+class BlockCodec(Codec, Protocol):
+    """A codec that can give many rows at once."""
+
+    def blocks(self, stream: BinaryIO) -> Iterator[Row | Problem | Block]:
+        """The same as `rows`, where some rows come as blocks."""
         ...
 
 

@@ -11,15 +11,21 @@ import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError
-from fcflow.formats.codec import Cell, Place, Row
+from fcflow.formats.codec import Block, Cell, Place, Row
 from fcflow.model import Problem
 
-__all__ = ["Columns", "column_faults", "is_blank"]
+__all__ = ["Blocker", "Columns", "Framer", "column_faults", "is_blank"]
+
+Framer: TypeAlias = Callable[[list[str], int], Sequence[Row | Problem]]
+"""From a record and its line to its rows."""
+
+Blocker: TypeAlias = Callable[[Sequence[list[str]], int], Block]
+"""From neighbouring records and the line of the first to their block."""
 
 MOST_NUMBERS = 1_000
 _LOOSE = re.compile(r"[\W_]+")
@@ -67,7 +73,7 @@ class Columns:
         text = str(self._first if number is None else number)
         return [self._fold(name.replace("{n}", text)) for name in names]
 
-    def framer(self, names: Sequence[str] | None) -> Callable[[list[str], int], list[Row | Problem]]:
+    def framer(self, names: Sequence[str] | None) -> Framer:
         """
         The function from a record and its line to its rows.
 
@@ -92,6 +98,13 @@ class Columns:
             return list(said) or rows[:1]
 
         return framed
+
+    def blocker(self, names: Sequence[str] | None, frame: Framer) -> Blocker | None:
+        """The function from many records to a block; ``None`` where columns come again."""
+        if self.repeats:
+            return None
+        slots, keys = self._slots(names, None), None if names is None else tuple(_unique(names))
+        return lambda records, line: Block(line, records, keys, slots, frame)
 
     def _numbers(self, names: Sequence[str] | None) -> list[int | None]:
         """The numbers for which there are columns; at least the first."""

@@ -19,7 +19,7 @@ from fcflow.formats.bind import (
     StockBinder,
     column_name,
 )
-from fcflow.formats.cells import Parse, make_format, make_parse
+from fcflow.formats.cells import Parse, each_by, make_format, make_parse, make_parse_all
 from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
 from fcflow.formats.deriving import compile_derived
@@ -150,10 +150,12 @@ class _Compiler:
         return frozenset({each.name for each in plan.readers} | {each.name for each in plan.sources} | several)
 
     def _reader(self, each: FieldSpec, name: str) -> Reader:
+        parse = _joined_parse(each) if each.joined else make_parse(each.type, each.spec)
         return Reader(
             name=name,
             slot=self._slots[each.places[0]] if each.places else None,
-            parse=_joined_parse(each) if each.joined else make_parse(each.type, each.spec),
+            parse=parse,
+            parse_all=each_by(parse) if each.joined else make_parse_all(each.type, each.spec),
             required=bool(each.spec.get("required", False)),
             constant=each.spec.get("constant"),
             carries=bool(each.spec.get("carry_forward", False)),

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
-from fcflow.formats.columns import Columns, column_faults, is_blank
+from fcflow.formats.codec import Batch, Block, Cell, Place, Row, Unwritable
+from fcflow.formats.columns import Blocker, Columns, Framer, column_faults, is_blank
 from fcflow.formats.text import LINE_ENDS, MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
 
@@ -27,6 +27,7 @@ __all__ = ["DelimitedCodec", "build_delimited"]
 _STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv module does not know
 _SEP = re.compile(r"sep=.[\r\n]*")  # how Excel writes down the delimiter
 _MOST_ABOVE = 50
+_BLOCK = 200  # lines; more of them would be more values than Python makes between two looks for garbage
 
 
 class _Trailer:
@@ -129,6 +130,7 @@ class DelimitedCodec:
         self._trailer = _Trailer(options["trailer"]) if "trailer" in options else None
         self._text = TextOptions(options, keeps_breaks=self._quote is not None)
         self._trim: bool = options.get("trim", True)
+        self._is_plain = self._mark == self._delimiter and self._comment is None and self._trailer is None
         special = (self._quote or "") + (self._escape or "") + "\r\n"
         self._special = re.compile(f"[{re.escape(special)}]|{re.escape(self._delimiter)}|^[\\s]|[\\s]$")
         self.content_type = f"{_media_type(self._delimiter)}; charset={self._text.encoding}"
@@ -137,6 +139,14 @@ class DelimitedCodec:
     # -------------------------------------------------------------- reading
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
+        for item in self.blocks(stream):
+            if isinstance(item, Block):
+                yield from item.rows()
+            else:
+                yield item
+
+    def blocks(self, stream: BinaryIO) -> Iterator[Row | Problem | Block]:
+        """The rows, many at once wherever every line is a record of its own."""
         lines = Lines(stream, self._text.reads, self._limit)
         feed = _Feed(lines, self._comment, self._delimiter)
         with closing(iter(feed)) as source:  # type: ignore[type-var]  # a generator
@@ -182,38 +192,84 @@ class DelimitedCodec:
             raise FormatError(f"line {line}: expected cells of at most {csv.field_size_limit()} characters") from error
         return Problem(line=line, expected="a delimiter after a quoted cell", message="quotes do not pair up")
 
-    def _framed(self, records: Iterator[list[str] | Problem], feed: _Feed, lines: Lines) -> Iterator[Row | Problem]:
+    def _framed(
+        self, records: Iterator[list[str] | Problem], feed: _Feed, lines: Lines
+    ) -> Iterator[Row | Problem | Block]:
         names: list[str] | None = None
         if self._header:
             names = self._read_header(records, lines)
             if names is None:
                 return
         frame = self._columns.framer(names)
+        block = self._columns.blocker(names, frame) if self._is_plain else None
+        if block is not None:
+            yield from self._in_blocks(records, block, frame, feed, lines)
+        elif self._trailer is None:
+            for record in records:
+                yield from self._rows_of(record, frame, feed, lines)
+        else:
+            yield from self._up_to_trailer(self._trailer, records, frame, feed, lines, needed=names is not None)
+
+    def _in_blocks(
+        self, records: Iterator[list[str] | Problem], block: Blocker, frame: Framer, feed: _Feed, lines: Lines
+    ) -> Iterator[Row | Problem | Block]:
+        """Blocks as long as it goes, and the next rows one by one where it does not."""
+        until = 1
+        while True:
+            if lines.number >= until:
+                while found := self._ahead(lines):
+                    yield block(found, lines.number - len(found) + 1)
+                until = lines.number + _BLOCK
+            record = next(records, None)
+            if record is None:
+                return
+            yield from self._rows_of(record, frame, feed, lines)
+
+    def _ahead(self, lines: Lines) -> list[list[str]] | None:
+        """The next records, where each is a line; blank ones among them."""
+        ahead = lines.ahead(_BLOCK)
+        try:
+            found = list(csv.reader(ahead, strict=True, **self._dialect()))
+        except csv.Error:
+            return None
+        if len(found) < len(ahead):
+            return None
+        lines.passed(len(ahead))
+        return found
+
+    def _rows_of(
+        self, record: list[str] | Problem, frame: Framer, feed: _Feed, lines: Lines
+    ) -> Sequence[Row | Problem]:
+        if isinstance(record, Problem):
+            return [record]
+        rows = frame(record, feed.began)
+        odd = self._odd(lines, feed.began, record, rows[0]) if lines.odd else None
+        return [odd] if odd else rows
+
+    def _up_to_trailer(
+        self,
+        trailer: _Trailer,
+        records: Iterator[list[str] | Problem],
+        frame: Framer,
+        feed: _Feed,
+        lines: Lines,
+        *,
+        needed: bool,
+    ) -> Iterator[Row | Problem]:
         count, total, ended = 0, Decimal(0), False
         for record in records:
-            line = feed.began
-            if isinstance(record, Problem):
-                yield record
-                count += 1
-                continue
-            if ended:
-                raise FormatError(f"line {line}: expected nothing after the trailer, got a row")
-            if self._trailer is not None:
-                if self._trailer.is_trailer(record):
-                    self._trailer.check(record, count, total, line)
+            if ended and not isinstance(record, Problem):
+                raise FormatError(f"line {feed.began}: expected nothing after the trailer, got a row")
+            if not isinstance(record, Problem):
+                if trailer.is_trailer(record):
+                    trailer.check(record, count, total, feed.began)
                     ended = True
                     continue
-                count += 1
-                total += self._trailer.amount(record)
-            rows = frame(record, line)
-            if lines.odd and (odd := self._odd(lines, line, record, rows[0])):
-                yield odd
-            else:
-                yield from rows
-        if self._trailer is not None and not ended and (count or names is not None):
-            raise FormatError(
-                f"line {lines.number}: expected a trailer {self._trailer.equals!r}, got the end of the file"
-            )
+                total += trailer.amount(record)
+            count += 1
+            yield from self._rows_of(record, frame, feed, lines)
+        if not ended and (count or needed):
+            raise FormatError(f"line {lines.number}: expected a trailer {trailer.equals!r}, got the end of the file")
 
     def _odd(self, lines: Lines, line: int, record: list[str], row: Row | Problem) -> Problem | None:
         """The problem of a record one of whose lines holds characters that nobody means."""

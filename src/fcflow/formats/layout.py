@@ -172,7 +172,8 @@ class MappedEngine:
 
     def decode(self, stream: BinaryIO, source: Source) -> Iterator[Record | Problem]:
         self._check_readable()
-        return Reading(self._plan, source).records(self._codec.rows(stream))
+        frame = getattr(self._codec, "blocks", self._codec.rows)
+        return Reading(self._plan, source).records(frame(stream))
 
     def encode(self, values: Iterable[Any], batch: Batch) -> bytes:
         return self._writing.payload(values, batch)

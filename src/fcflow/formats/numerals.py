@@ -13,7 +13,7 @@ from typing import Any
 
 from fcflow.formats.codec import Unreadable, Unwritable
 
-__all__ = ["NUMBERS", "UNITS", "factor_of", "number_format", "number_parse"]
+__all__ = ["DIGITS", "NUMBERS", "UNITS", "factor_of", "number_format", "number_parse"]
 
 NUMBERS = ("integer", "amount", "weight")
 """The types that are numbers."""
@@ -33,7 +33,9 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
 }
 """What one of the partner's units is in ours: grams, and whole units of the currency."""
 
-_DIGITS = 18
+DIGITS = 18
+"""As many as a whole number may have."""
+
 _Convert = Callable[[str], Any]
 _Format = Callable[[Any], str]
 
@@ -89,7 +91,7 @@ def _to_decimal(options: Mapping[str, Any], expected: str) -> Callable[[str], De
 
     def convert(text: str) -> Decimal:
         match = pattern.fullmatch(sign_first(text))
-        if match is None or len(text) > 2 * _DIGITS:
+        if match is None or len(text) > 2 * DIGITS:
             raise Unreadable(expected)
         whole, decimals, sign, only = match.groups()
         if thousands and whole:
@@ -105,10 +107,10 @@ def _integer(options: Mapping[str, Any]) -> _Convert:
     is_plain = factor == 1 and not options.get("implied_decimals")
 
     def convert(text: str) -> int:
-        if is_plain and text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        if is_plain and text.isascii() and text.isdigit() and len(text) <= DIGITS:
             return int(text)
         value = to_decimal(text) * factor
-        if value != value.to_integral_value() or abs(value) >= 10**_DIGITS:
+        if value != value.to_integral_value() or abs(value) >= 10**DIGITS:
             raise Unreadable("a whole number")
         return int(value)
 
@@ -127,7 +129,7 @@ def _weight(options: Mapping[str, Any]) -> _Convert:
 
     def convert(text: str) -> int:
         value = (to_decimal(text) * factor).quantize(Decimal(1), ROUND_HALF_UP)
-        if not 0 <= value < 10**_DIGITS:
+        if not 0 <= value < 10**DIGITS:
             raise Unreadable("a weight of at least 0")
         return int(value)
 

@@ -9,14 +9,16 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, TypeVar, cast
 
 from fcflow.errors import FormatError
-from fcflow.formats.codec import Batch, Cell, Codec, Row
+from fcflow.formats.codec import Batch, Block, Cell, Codec, Row
 from fcflow.model import Problem
 
 __all__ = ["PackedCodec"]
+
+Framed = TypeVar("Framed")
 
 MAX_PACKED = 256 * 1024 * 1024
 MAX_UNPACKED = 1024 * 1024 * 1024
@@ -66,8 +68,15 @@ class PackedCodec:
         self.extension = "zip" if self._zips else f"{inner.extension}.gz"
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
+        return self._framed(stream, self._inner.rows)
+
+    def blocks(self, stream: BinaryIO) -> Iterator[Row | Problem | Block]:
+        """The rows, many at once where the inner codec gives them so."""
+        return self._framed(stream, getattr(self._inner, "blocks", self._inner.rows))
+
+    def _framed(self, stream: BinaryIO, frame: Callable[[BinaryIO], Iterator[Framed]]) -> Iterator[Framed]:
         with self._unpacked(stream) as opened:
-            yield from self._inner.rows(cast("BinaryIO", io.BufferedReader(_Bounded(opened, self._most))))
+            yield from frame(cast("BinaryIO", io.BufferedReader(_Bounded(opened, self._most))))
 
     def _unpacked(self, stream: BinaryIO) -> Any:
         if not self._zips:

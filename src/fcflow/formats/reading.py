@@ -8,12 +8,13 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from fcflow.errors import FormatError
 from fcflow.formats.bind import SKIPPED, Binder, FieldUnreadable, Parsed
-from fcflow.formats.cells import Parse
-from fcflow.formats.codec import Cell, Row, Unreadable
+from fcflow.formats.bulk import Bulk
+from fcflow.formats.cells import Parse, ParseAll, each_by
+from fcflow.formats.codec import Block, Cell, Row, Unreadable
 from fcflow.formats.derive import Derived
 from fcflow.model import Problem, Record
 
@@ -43,12 +44,15 @@ class Reader:
     Args:
         slot: Which cell of a row; ``None`` where the field is a constant.
 
+        parse_all: The same as *parse* for many cells at once.
+
         carries: Whether an empty cell means what stands in the row above.
     """
 
     name: str
     slot: int | None
     parse: Parse
+    parse_all: ParseAll = field(default=Factory(lambda self: each_by(self.parse), takes_self=True))
     required: bool = False
     constant: str | None = None
     carries: bool = False
@@ -152,6 +156,15 @@ class ReadingPlan:
         self.carried = [reader for reader in readers if reader.carries]
         self.slots = {name: reader.slots[0] for reader in several for name in reader.names}
         self.slots |= {reader.name: reader.slot for reader in readers if reader.slot is not None}
+        self.bulk = Bulk.of(self)
+
+
+def _one_by_one(items: Iterator[Row | Problem | Block]) -> Iterator[Row | Problem]:
+    for item in items:
+        if isinstance(item, Block):
+            yield from item.rows()
+        else:
+            yield item
 
 
 class _Group:
@@ -182,11 +195,23 @@ class Reading:
         self._above: dict[str, Any] = {}
         self._above_unknown = False
 
-    def records(self, rows: Iterator[Row | Problem]) -> Iterator[Record | Problem]:
-        """The records of *rows* and the problems with others."""
+    def records(self, items: Iterator[Row | Problem | Block]) -> Iterator[Record | Problem]:
+        """The records of *items* and the problems with others."""
+        bulk = self._plan.bulk
+        if bulk is not None:
+            return self._in_bulk(items, bulk)
+        rows = _one_by_one(items)
         if not self._plan.binder.grouped:
             return self._single(rows)
         return self._neighbours(rows) if self._plan.max_rows is None else self._anywhere(rows, self._plan.max_rows)
+
+    def _in_bulk(self, items: Iterator[Row | Problem | Block], bulk: Bulk) -> Iterator[Record | Problem]:
+        for item in items:
+            if not isinstance(item, Block):
+                yield from self._single(iter((item,)))
+                continue
+            found = bulk.records(item, self._fixed)
+            yield from self._single(item.rows()) if found is None else found
 
     # -------------------------------------------------------------- rows to records
 
