@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from attrs import evolve, fields
 
-from fcflow.formats.bulk import made
+from fcflow.formats.bulk_reading import made
 from fcflow.formats.codec import Unreadable, Unwritable
 from fcflow.formats.fields import ASIDE, Said
 from fcflow.model import (

@@ -7,7 +7,7 @@ Reading: trim, take off what guards or surrounds it, `empty` words, `default`, `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fcflow.formats.codec import Cell, Unreadable, Unwritable
@@ -20,12 +20,15 @@ from fcflow.model import Payment, Status
 
 __all__ = [
     "Format",
+    "FormatAll",
     "Parse",
     "ParseAll",
     "Unreadable",
     "each_by",
+    "formats_each",
     "limited",
     "make_format",
+    "make_format_all",
     "make_parse",
     "make_parse_all",
 ]
@@ -35,6 +38,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 Parse = Callable[[Cell], Any]
 ParseAll = Callable[[Sequence[str]], list[Any]]
 Format = Callable[[Any], str]
+FormatAll = Callable[[Iterable[Any]], list[str]]
 _Convert = Callable[[str], Any]
 
 
@@ -396,6 +400,41 @@ def make_format(type_: str, options: Mapping[str, Any]) -> Format:
         return "'" + text if guards and text.startswith(_FORMULA) else text
 
     return format_
+
+
+def make_format_all(type_: str, options: Mapping[str, Any]) -> FormatAll:
+    """
+    The same as `make_format` for many values at once.
+
+    Example:
+        >>> make_format_all("weight", {"unit": "kg"})([1500, None, 1500])
+        ['1.500', '', '1.500']
+    """
+    asks_more = options.keys() & {"map", "case", "zero_pad", "prefix", "suffix", "guard", "default"}
+    if type_ in ("text", "currency") and not asks_more:
+        return lambda values: ["" if value is None else value for value in values]
+    return _once_each(make_format(type_, options))
+
+
+def _once_each(format_: Format) -> FormatAll:
+    """*format_* for many values, of which equal ones are written once."""
+
+    def format_all(values: Iterable[Any]) -> list[str]:
+        written: dict[Any, str] = {}
+        found = []
+        for value in values:
+            text = written.get(value)
+            if text is None:
+                text = written[value] = format_(value)
+            found.append(text)
+        return found
+
+    return format_all
+
+
+def formats_each(format_: Format) -> FormatAll:
+    """*format_* for many values, one after the other."""
+    return lambda values: list(map(format_, values))
 
 
 def limited(text: str, limit: int | None, options: Mapping[str, Any]) -> str:

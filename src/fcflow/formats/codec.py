@@ -207,10 +207,21 @@ class Codec(Protocol):
 
 
 class BlockCodec(Codec, Protocol):
-    """A codec that can give many rows at once."""
+    """A codec that can take many rows at once as well."""
+
+    writes_columns: bool
+    """Whether it does on the way out; on the way in it may give a block whenever it likes."""
 
     def blocks(self, stream: BinaryIO) -> Iterator[Row | Problem | Block]:
         """The same as `rows`, where some rows come as blocks."""
+        ...
+
+    def write_columns(self, blocks: Iterable[Sequence[Sequence[str]]], batch: Batch) -> bytes:
+        """The same as `write`; a block has one column a place."""
+        ...
+
+    def carry_all(self, place: int, texts: Sequence[str]) -> Sequence[str]:
+        """The same as `carry` for many texts."""
         ...
 
 

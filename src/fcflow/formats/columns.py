@@ -193,6 +193,14 @@ class Columns:
                     cells[order[index, number]] = cell if isinstance(cell, str) else ""
             yield cells
 
+    def arranged(self, columns: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        """Columns by place as columns of the file, where none comes again."""
+        order, width = self._order()
+        made: list[Sequence[str]] = [[""] * len(columns[0])] * width
+        for (index, _), column in order.items():
+            made[column] = columns[index]
+        return made
+
     def _lots(self, rows: Sequence[Sequence[Cell]]) -> Iterator[list[Sequence[Cell]]]:
         """Rows that go into one row of the file: those that agree in all that does not come again."""
         if not self.repeats:

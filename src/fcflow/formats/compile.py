@@ -19,7 +19,16 @@ from fcflow.formats.bind import (
     StockBinder,
     column_name,
 )
-from fcflow.formats.cells import Parse, each_by, make_format, make_parse, make_parse_all
+from fcflow.formats.cells import (
+    FormatAll,
+    Parse,
+    each_by,
+    formats_each,
+    make_format,
+    make_format_all,
+    make_parse,
+    make_parse_all,
+)
 from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
 from fcflow.formats.deriving import compile_derived
@@ -237,13 +246,15 @@ class _Compiler:
     def _writer(self, each: FieldSpec) -> Writer:
         spec = each.spec
         conditional = "when" in spec or "cases" in spec
-        write = self._format(each)
+        write, write_all = self._format(each), self._format_all(each)
         read_only = any(info.read_only for info in each.infos)
         return Writer(
             name=_called(each),
             slot=self._slots[each.places[0]],
             get=self._conditional(each) if conditional else _getter(each),
             format=_else_verbatim(write) if conditional else write,
+            format_all=formats_each(_else_verbatim(write)) if conditional else write_all,
+            **self._scope(each),
             required=bool(spec.get("required") or spec.get("carry_forward")) and not read_only,
             limit=spec.get("max_length"),
             options=spec,
@@ -258,6 +269,18 @@ class _Compiler:
             join = joined_texts(formats, self._joiner(each).join)
             return lambda values: whole(join(values))
         return _joined_format(each) if each.joined else make_format(each.type, each.spec)
+
+    def _format_all(self, each: FieldSpec) -> FormatAll:
+        is_one = each.info is not None and not each.joined and not each.is_several
+        return make_format_all(each.type, each.spec) if is_one else formats_each(self._format(each))
+
+    def _scope(self, each: FieldSpec) -> dict[str, bool]:
+        """What the texts of a field depend on: `Writer.is_of_value` and `Writer.asks_where`."""
+        asks_where = any(info.of_payload is not None for info in each.infos)
+        on_line = not each.joined and any(info.on_line for info in each.infos)
+        asks_line = self._check.is_per_line and ("when" in each.spec or "cases" in each.spec)
+        of_part = on_line or asks_line or self._kind == "status"
+        return {"is_of_value": not of_part and not asks_where, "asks_where": asks_where}
 
     def _places_writer(self, each: FieldSpec) -> PlacesWriter:
         spec, count = each.spec, len(each.places)
@@ -274,6 +297,7 @@ class _Compiler:
             slots=[self._slots[at] for at in each.places],
             get=getters[0] if is_one else lambda value, part, at: [get(value, part, at) for get in getters],
             texts=lambda found: [guard(text) for text in texts(found)],
+            **self._scope(each),
             required=bool(spec.get("required", False)),
             limit=spec.get("max_length"),
             options=spec,

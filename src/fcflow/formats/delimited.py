@@ -27,6 +27,7 @@ __all__ = ["DelimitedCodec", "build_delimited"]
 _STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv module does not know
 _SEP = re.compile(r"sep=.[\r\n]*")  # how Excel writes down the delimiter
 _MOST_ABOVE = 50
+_BLANKS = "\t\x0b\x0c\x1c\x1d\x1e\x1f"
 _BLOCK = 200  # lines; more of them would be more values than Python makes between two looks for garbage
 
 
@@ -130,8 +131,10 @@ class DelimitedCodec:
         self._trailer = _Trailer(options["trailer"]) if "trailer" in options else None
         self._text = TextOptions(options, keeps_breaks=self._quote is not None)
         self._trim: bool = options.get("trim", True)
-        self._is_plain = self._mark == self._delimiter and self._comment is None and self._trailer is None
         special = (self._quote or "") + (self._escape or "") + "\r\n"
+        self._marks = [*special.replace("\n", ""), self._delimiter, " \n", "\n ", *_BLANKS]
+        self.writes_columns = self._trailer is None and not self._columns.repeats
+        self._is_plain = self._mark == self._delimiter and self._comment is None and self._trailer is None
         self._special = re.compile(f"[{re.escape(special)}]|{re.escape(self._delimiter)}|^[\\s]|[\\s]$")
         self.content_type = f"{_media_type(self._delimiter)}; charset={self._text.encoding}"
         self.extension = "tsv" if self._delimiter == "\t" else "csv"
@@ -305,6 +308,28 @@ class DelimitedCodec:
         text = self._end.join(out) + (self._end if out and self._ends_last else "")
         return self._text.encode(text)
 
+    def write_columns(self, blocks: Iterable[Sequence[Sequence[str]]], batch: Batch) -> bytes:
+        """The same as `write` for what has neither a trailer nor columns that come again."""
+        out = [self._joined(self._columns.header())] if self._header else []
+        for block in blocks:
+            out += self._lines(self._columns.arranged(block))
+        text = self._end.join(out) + (self._end if out and self._ends_last else "")
+        return self._text.encode(text)
+
+    def _lines(self, columns: Sequence[Sequence[str]]) -> list[str]:
+        lines = list(map(self._delimiter.join, zip(*map(self._cells, columns), strict=True)))
+        if all(columns[0]) and self._comment is None:
+            return lines
+        return [self._joined(row) for row in zip(*columns, strict=True)]
+
+    def _cells(self, column: Sequence[str]) -> Sequence[str]:
+        """What `_cell` makes of each; most columns hold nothing that must be looked at."""
+        together = "\n".join(column)
+        is_bare = together.isascii() and together.count("\n") == len(column) - 1 and together.strip(" ") == together
+        if is_bare and not self._quotes_all and not any(mark in together for mark in self._marks):
+            return column
+        return list(map(self._cell, column))
+
     def _joined(self, row: Sequence[str]) -> str:
         line = self._delimiter.join(map(self._cell, row))
         bare = not line.strip(self._delimiter + " \t") or (self._comment and line.startswith(self._comment))
@@ -329,6 +354,13 @@ class DelimitedCodec:
     def _escaped(self, text: str) -> str:
         escape = self._escape or ""
         return text.replace(escape, escape * 2).replace(self._delimiter, escape + self._delimiter)
+
+    def carry_all(self, place: int, texts: Sequence[str]) -> Sequence[str]:
+        """What `carry` makes of each."""
+        needs_each = self._quote is None and (self._escape is None or self._comment is not None)
+        if needs_each or self._text.carry_all(texts) is not texts:
+            return [self.carry(place, text) for text in texts]
+        return list(map(str.strip, texts)) if self._trim else texts
 
     def carry(self, place: int, text: str) -> str:
         text = self._text.carry(text)

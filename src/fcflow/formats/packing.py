@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypeVar, cast
 
 from fcflow.errors import FormatError
-from fcflow.formats.codec import Batch, Block, Cell, Codec, Row
+from fcflow.formats.codec import Batch, Block, BlockCodec, Cell, Codec, Row
 from fcflow.model import Problem
 
 __all__ = ["PackedCodec"]
@@ -64,6 +64,7 @@ class PackedCodec:
         self._zips = options["type"] == "zip"
         self._member: str = options.get("member", "*")
         self._most: int = options.get("max_bytes", MAX_UNPACKED)
+        self.writes_columns = getattr(inner, "writes_columns", False)
         self.content_type = "application/zip" if self._zips else "application/gzip"
         self.extension = "zip" if self._zips else f"{inner.extension}.gz"
 
@@ -104,7 +105,13 @@ class PackedCodec:
         return found[0]
 
     def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
-        content = self._inner.write(records, batch)
+        return self._packed(self._inner.write(records, batch))
+
+    def write_columns(self, blocks: Iterable[Sequence[Sequence[str]]], batch: Batch) -> bytes:
+        """The same, where the inner codec can."""
+        return self._packed(cast("BlockCodec", self._inner).write_columns(blocks, batch))
+
+    def _packed(self, content: bytes) -> bytes:
         if not self._zips:
             return gzip.compress(content, mtime=0)
         out = io.BytesIO()
@@ -118,3 +125,7 @@ class PackedCodec:
 
     def carry(self, place: int, text: str) -> str:
         return self._inner.carry(place, text)
+
+    def carry_all(self, place: int, texts: Sequence[str]) -> Sequence[str]:
+        """The same, where the inner codec can."""
+        return cast("BlockCodec", self._inner).carry_all(place, texts)

@@ -12,7 +12,7 @@ from attrs import Factory, field, frozen
 
 from fcflow.errors import FormatError
 from fcflow.formats.bind import SKIPPED, Binder, FieldUnreadable, Parsed
-from fcflow.formats.bulk import Bulk
+from fcflow.formats.bulk_reading import BulkReading
 from fcflow.formats.cells import Parse, ParseAll, each_by
 from fcflow.formats.codec import Block, Cell, Row, Unreadable
 from fcflow.formats.derive import Derived
@@ -156,7 +156,7 @@ class ReadingPlan:
         self.carried = [reader for reader in readers if reader.carries]
         self.slots = {name: reader.slots[0] for reader in several for name in reader.names}
         self.slots |= {reader.name: reader.slot for reader in readers if reader.slot is not None}
-        self.bulk = Bulk.of(self)
+        self.bulk = BulkReading.of(self)
 
 
 def _one_by_one(items: Iterator[Row | Problem | Block]) -> Iterator[Row | Problem]:
@@ -205,7 +205,7 @@ class Reading:
             return self._single(rows)
         return self._neighbours(rows) if self._plan.max_rows is None else self._anywhere(rows, self._plan.max_rows)
 
-    def _in_bulk(self, items: Iterator[Row | Problem | Block], bulk: Bulk) -> Iterator[Record | Problem]:
+    def _in_bulk(self, items: Iterator[Row | Problem | Block], bulk: BulkReading) -> Iterator[Record | Problem]:
         for item in items:
             if not isinstance(item, Block):
                 yield from self._single(iter((item,)))

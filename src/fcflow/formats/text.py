@@ -295,6 +295,11 @@ class TextOptions:
             text = _BREAKS.sub(" ", text)
         return self._encodable(text)
 
+    def carry_all(self, texts: Sequence[str]) -> Sequence[str]:
+        """The same for many texts, quick where nothing is to be looked for."""
+        together = "".join(texts)
+        return texts if together.isprintable() and together.isascii() else list(map(self.carry, texts))
+
     def _encodable(self, text: str) -> str:
         try:
             text.encode(self.encoding)

@@ -4,20 +4,24 @@ Writing: values to the cells that a codec frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, cast
 
 from attrs import frozen
 from immutabledict import immutabledict
 
 from fcflow.errors import EncodeError
 from fcflow.formats.bind import Binder
-from fcflow.formats.cells import Format, limited
-from fcflow.formats.codec import NO_BATCH, Batch, Codec, Unwritable
+from fcflow.formats.bulk_writing import BulkWriting, Columns, bulk_writing
+from fcflow.formats.cells import Format, FormatAll, limited
+from fcflow.formats.codec import NO_BATCH, Batch, BlockCodec, Codec, Unwritable
 from fcflow.formats.fields import Written
 
 __all__ = ["Get", "PlacesWriter", "Writer", "Writing", "called"]
 
+
+_BLOCK = 500
 
 Get = Callable[[Any, Any, Written], Any]
 
@@ -31,12 +35,21 @@ class Writer:
         name: How messages call it: the place, and the canonical field.
 
         get: Takes the value, its part, and where writing has got to.
+
+        format_all: The same as *format* for many at once.
+
+        is_of_value: Whether the text is the same in every row of the value.
+
+        asks_where: Whether it depends on where writing has got to.
     """
 
     name: str
     slot: int
     get: Get
     format: Format
+    format_all: FormatAll
+    is_of_value: bool = False
+    asks_where: bool = True
     required: bool = False
     limit: int | None = None
     options: Mapping[str, Any] = immutabledict()
@@ -55,6 +68,8 @@ class PlacesWriter:
     slots: Sequence[int]
     get: Get
     texts: Callable[[Any], Sequence[str]]
+    is_of_value: bool = False
+    asks_where: bool = True
     required: bool = False
     limit: int | None = None
     options: Mapping[str, Any] = immutabledict()
@@ -82,6 +97,7 @@ class Writing:
         self._writers = writers
         self._several = several
         self._width = width
+        self._bulk = bulk_writing(codec, binder, writers, several, width)
 
     def payload(self, values: Iterable[Any], batch: Batch) -> bytes:
         """
@@ -90,12 +106,29 @@ class Writing:
         Raises:
             EncodeError: A value does not fit.
         """
+        if self._bulk is not None:
+            return cast("BlockCodec", self._codec).write_columns(self._blocks(values, batch, self._bulk), batch)
         records: list[list[list[str]]] = []
         row = 1
         for number, value in enumerate(values, start=1):
             records.append(self.rows(value, Written(batch, number, row, 1)))
             row += len(records[-1])
         return self._codec.write(records, batch)
+
+    def _blocks(self, values: Iterable[Any], batch: Batch, bulk: BulkWriting) -> Iterator[Columns]:
+        """The cells of the values by place, some values at a time."""
+        left, record, row = iter(values), 1, 1
+        while block := list(islice(left, _BLOCK)):
+            columns = bulk.columns(block, batch, record, row) or self._by_place(block, batch, record, row)
+            yield columns
+            record, row = record + len(block), row + len(columns[0])
+
+    def _by_place(self, values: Sequence[Any], batch: Batch, record: int, row: int) -> Columns:
+        """The same, one value after the other."""
+        rows: list[list[str]] = []
+        for number, value in enumerate(values, record):
+            rows += self.rows(value, Written(batch, number, row + len(rows), 1))
+        return list(zip(*rows, strict=True))
 
     def rows(self, value: Any, at: Written = Written(NO_BATCH, 1, 1, 1)) -> list[list[str]]:  # noqa: B008  # immutable
         """The cells of *value*, by place, one or more rows; *at* is where its first row stands."""

@@ -17,7 +17,7 @@ from fcflow.model import Record
 if TYPE_CHECKING:
     from fcflow.formats.reading import Reader, ReadingPlan
 
-__all__ = ["Bulk", "made"]
+__all__ = ["BulkReading", "made"]
 
 Value = TypeVar("Value")
 
@@ -39,7 +39,7 @@ def made(kind: type[Value], count: int, parts: Mapping[str, Iterable[Any]]) -> l
     return values
 
 
-class Bulk:
+class BulkReading:
     """A layout whose rows can be read many at once."""
 
     def __init__(self, readers: Sequence[Reader], required: Sequence[str], build: Any) -> None:
@@ -48,7 +48,7 @@ class Bulk:
         self._build = build
 
     @classmethod
-    def of(cls, plan: ReadingPlan) -> Bulk | None:
+    def of(cls, plan: ReadingPlan) -> BulkReading | None:
         """The one of *plan*; ``None`` where rows have to be looked at one by one."""
         build = plan.binder.build_all
         if build is None or plan.several or plan.derived or plan.skips or plan.carried:
