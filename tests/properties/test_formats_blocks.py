@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fcflow.errors import EncodeError, FormatError
 from fcflow.formats import Layout, builtin_layouts, delimited, load_layout, text, writing
 from fcflow.formats.codec import Batch
+from fcflow.model import StatusUpdate
 from fcflow.testing.strategies import orders, shipping_orders, status_updates, stock_levels
 
 FIELDS = [
@@ -222,6 +223,22 @@ def test_any_dialect_writes_the_same_many_at_once(
     many, one_by_one = both(json.dumps(document))
 
     assert written(many, values) == written(one_by_one, values)
+
+
+@pytest.mark.parametrize("more", [{}, {"trim": False}])
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("note", ["", " a", "b ", "\tc", 'q"', "x,y", "#d", "~|~", "two\nlines", "é", "\\"])
+def test_every_odd_note_is_written_the_same(codec: dict[str, Any], more: dict[str, Any], note: str) -> None:
+    """
+    Where the only column, or the first, holds nothing, or what has to be quoted.
+    """
+    document = {"fcflow": "layout/1", "kind": "status", "codec": {**codec, "header": False}, **more}
+    document["fields"] = [{"at": 1, "field": "message"}]
+    many, one_by_one = both(json.dumps(document))
+    values = [StatusUpdate(reference="A", message=text) for text in ("plain", note, "plain")]
+
+    for each in (values, values[1:], values[:2]):
+        assert written(many, each) == written(one_by_one, each)
 
 
 def test_good_orders_are_written_by_column(monkeypatch: pytest.MonkeyPatch) -> None:
