@@ -8,11 +8,12 @@ from functools import cache
 from typing import Any
 
 import pytest
+from attrs import asdict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fcflow.errors import EncodeError, FormatError
-from fcflow.formats import Layout, builtin_layouts, delimited, load_layout, text, writing
+from fcflow.formats import Layout, builtin_layouts, delimited, load_layout, stock_table, text, writing
 from fcflow.formats.codec import Batch
 from fcflow.model import StatusUpdate
 from fcflow.testing.strategies import orders, shipping_orders, status_updates, stock_levels
@@ -23,7 +24,24 @@ FIELDS = [
     {"at": "At", "field": "as_of", "pattern": "%Y-%m-%d %H:%M", "optional": True},
     {"at": "Place", "field": "location", "optional": True, "required": True, "default": "leeds"},
 ]
-PLAIN = ["MUG", " CUP ", "", " ", "7", " 12", "007", "-3", "two", "1.5", "9" * 19, "٣", "é", "2026-03-01 10:00", "#x"]
+PLAIN = [
+    "MUG",
+    " CUP ",
+    "",
+    " ",
+    "7",
+    " 12",
+    "007",
+    "-3",
+    "two",
+    "1.5",
+    "9" * 19,
+    "9" * 81,
+    "٣",
+    "é",
+    "2026-03-01 10:00",
+    "#x",
+]
 QUOTED = ['"a, b"', '"two\nlines"', '"', 'x"y', '"a""b"', '"a"b']
 ODD = ["\u00a0", "\x00", "\x1f", "\x1a", "\x85", "\u2028", "a\tb"]
 CELLS = st.sampled_from([*PLAIN, *QUOTED, *ODD])
@@ -68,6 +86,80 @@ def test_blocks_say_what_rows_say(
     payload = ("".join(line + end for line, end in lines) + tail).encode("utf-8", "surrogatepass")
 
     assert said(fast, payload) == said(slow, payload)
+
+
+@pytest.mark.parametrize("header", ["SKU,Qty", "SKU,Qty,At,Place", "Qty,Other,SKU", None])
+@pytest.mark.parametrize(
+    "options", [{}, {"encoding": "cp1252"}, {"quote": None}, {"encoding": "utf-16"}, {"max_line": 80}]
+)
+@given(
+    rows=FILES, quoted=st.booleans(), tail=st.sampled_from(["", "\x1a", "MUG,3", '"MUG']), size=st.sampled_from([9, 50])
+)
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_a_table_says_what_records_say(
+    monkeypatch: pytest.MonkeyPatch,
+    header: str | None,
+    options: dict[str, Any],
+    rows: list[Any],
+    quoted: bool,
+    tail: str,
+    size: int,
+) -> None:
+    """
+    Whatever piece of a file pyarrow may split: the rows, the problems and the fault of the whole file are the same.
+    """
+    monkeypatch.setattr(stock_table, "_PIECE", size)
+    fields = FIELDS if header is not None else [{**each, "at": n} for n, each in enumerate(FIELDS[:2], start=1)]
+    codec = {"type": "delimited", "header": header is not None, **options}
+    layout = load_layout({"fcflow": "layout/1", "kind": "stock", "fields": fields, "codec": codec})
+    lines = [(header, "\n")] if header is not None else []
+    lines += [
+        (",".join(f'"{each}"' if quoted and '"' not in each else each for each in cells), end) for cells, end in rows
+    ]
+    content = ("".join(line + end for line, end in lines) + tail).encode("utf-8", "surrogatepass")
+
+    assert tabled(layout, content) == read(layout, content)
+
+
+def read(layout: Layout, content: bytes) -> Any:
+    try:
+        records, problems = layout.read(content)
+    except FormatError as error:
+        return str(error)
+    return [{"line": each.line, **asdict(each.value)} for each in records], problems
+
+
+def tabled(layout: Layout, content: bytes) -> Any:
+    try:
+        table, problems = layout.read_table(content)
+    except FormatError as error:
+        return str(error)
+    return table.to_pylist(), problems
+
+
+def test_good_pieces_are_split_by_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The law above would hold if pyarrow never split anything; this says that it does, and what a bad row costs.
+    """
+    monkeypatch.setattr(stock_table, "_PIECE", 1_000)
+    by_row: list[int] = []
+    reads = delimited.DelimitedCodec.resumed
+
+    def resumed(self: Any, stream: Any, block: Any, line: int) -> Any:
+        by_row.append(line)
+        return reads(self, stream, block, line)
+
+    monkeypatch.setattr(delimited.DelimitedCodec, "resumed", resumed)
+    good = b"SKU,Quantity\r\n" + b'"MUG",7\r\n' * 1_000
+
+    table, problems = load_layout("linnworks-stock").read_table(good + b"CUP,x\r\n" + b"MUG,7\r\n" * 1_000)
+
+    assert (table.num_rows, len(problems), problems[0].line) == (2_000, 1, 1_002)
+    assert len(by_row) == 1
 
 
 class Drip(io.RawIOBase):

@@ -36,6 +36,7 @@ __all__ = [
     "StatusBinder",
     "StockBinder",
     "column_name",
+    "is_good_stock",
 ]
 
 Parsed = Mapping[str, Any]
@@ -103,12 +104,15 @@ def _needed(parsed: Parsed, name: str, expected: str) -> Any:
 _OF_STOCK = tuple(each.name for each in fields(StockLevel))
 
 
+def is_good_stock(said: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether `StockLevel` takes these columns as they are: every SKU is there and printable, every instant in UTC."""
+    if None in said["sku"] or not "".join(said["sku"]).isprintable():
+        return False
+    return all(each is None or each.tzinfo is UTC for each in said.get("as_of", ()))
+
+
 def _stock_levels(said: Mapping[str, Sequence[Any]], count: int) -> list[StockLevel] | None:
-    """What `StockLevel` would convert and check is converted and checked here, a column at a time."""
-    skus, instants = said["sku"], said.get("as_of")
-    if None in skus or not "".join(skus).isprintable():
-        return None
-    if instants is not None and any(each is not None and each.tzinfo is not UTC for each in instants):
+    if not is_good_stock(said):
         return None
     return made(StockLevel, count, {name: said[name] if name in said else repeat(None) for name in _OF_STOCK})
 

@@ -31,6 +31,7 @@ __all__ = [
     "make_format_all",
     "make_parse",
     "make_parse_all",
+    "plain_type",
 ]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -216,14 +217,22 @@ def make_parse_all(type_: str, options: Mapping[str, Any]) -> ParseAll:
         >>> make_parse_all("integer", {})(["12", " 7 ", ""])
         [12, 7, None]
     """
-    parse_each = each_by(make_parse(type_, options))
-    if options.get("trim", True) is False or _stripper(options) is not str or options.get("default") is not None:
-        return parse_each
-    if type_ == "text" and not options.keys() & {"map", "case", "strip_zeros"}:
+    parse_each, plain = each_by(make_parse(type_, options)), plain_type(type_, options)
+    if plain == "text":
         return _all_texts
-    if type_ == "integer" and not options.keys() & {"map", "pack", "implied_decimals"}:
+    if plain == "integer":
         return lambda cells: _all_digits(cells) or parse_each(cells)
     return parse_each
+
+
+_PLAIN = {"text": {"map", "case", "strip_zeros"}, "integer": {"map", "pack", "implied_decimals"}}
+
+
+def plain_type(type_: str, options: Mapping[str, Any]) -> str | None:
+    """*type_* where a field asks for nothing but a trimmed text or a whole number."""
+    if options.get("trim", True) is False or _stripper(options) is not str or options.get("default") is not None:
+        return None
+    return type_ if type_ in _PLAIN and not options.keys() & _PLAIN[type_] else None
 
 
 def _all_texts(cells: Sequence[str]) -> list[Any]:

@@ -225,6 +225,33 @@ class BlockCodec(Codec, Protocol):
         ...
 
 
+@frozen
+class TableDialect:
+    """
+    How a table is written, where its lines can be split without knowing more.
+
+    Args:
+        encoding: By Python's name; in any but UTF-8 only ASCII is known to be the same.
+
+        max_line: Characters a line may have.
+    """
+
+    delimiter: str
+    quote: str | None
+    encoding: str
+    max_line: int
+
+
+class TableCodec(BlockCodec, Protocol):
+    """A codec whose payloads may be split by something else than itself."""
+
+    table_dialect: TableDialect | None
+
+    def resumed(self, stream: BinaryIO, block: Block, line: int) -> Iterator[Row | Problem | Block]:
+        """The rows of a payload from *line* on, which *stream* begins with; its columns stand as in *block*."""
+        ...
+
+
 @frozen(kw_only=True)
 class CodecType:
     """

@@ -28,6 +28,7 @@ from fcflow.formats.cells import (
     make_format_all,
     make_parse,
     make_parse_all,
+    plain_type,
 )
 from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
@@ -165,6 +166,7 @@ class _Compiler:
             slot=self._slots[each.places[0]] if each.places else None,
             parse=parse,
             parse_all=each_by(parse) if each.joined else make_parse_all(each.type, each.spec),
+            plain=None if each.joined else plain_type(each.type, each.spec),
             required=bool(each.spec.get("required", False)),
             constant=each.spec.get("constant"),
             carries=bool(each.spec.get("carry_forward", False)),

@@ -14,10 +14,11 @@ from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from typing import Any, BinaryIO
 
+from attrs import evolve
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.codec import Batch, Block, Cell, Place, Row, Unwritable
+from fcflow.formats.codec import Batch, Block, Cell, Place, Row, TableDialect, Unwritable
 from fcflow.formats.columns import Blocker, Columns, Framer, column_faults, is_blank
 from fcflow.formats.text import LINE_ENDS, MAX_LINE, Lines, TextOptions, problem_of_odd_text
 from fcflow.model import Problem
@@ -27,6 +28,7 @@ __all__ = ["DelimitedCodec", "build_delimited"]
 _STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv module does not know
 _SEP = re.compile(r"sep=.[\r\n]*")  # how Excel writes down the delimiter
 _MOST_ABOVE = 50
+_LIKE_ASCII = ("utf-8", "ascii", "cp1252", "iso8859-1", "iso8859-15")
 _BLANKS = "\t\x0b\x0c\x1c\x1d\x1e\x1f"
 _BLOCK = 200  # lines; more of them would be more values than Python makes between two looks for garbage
 
@@ -157,6 +159,25 @@ class DelimitedCodec:
             for _ in range(self._skip):
                 next(source, None)
             yield from self._framed(records, feed, lines)
+
+    def resumed(self, stream: BinaryIO, block: Block, line: int) -> Iterator[Row | Problem | Block]:
+        """The rows of a plain payload from *line* on, whose columns stand as in *block*."""
+        lines = Lines(stream, self._text.reads, self._limit, line - 1)
+        feed = _Feed(lines, self._comment, self._delimiter)
+        with closing(iter(feed)) as source:  # type: ignore[type-var]  # a generator
+            records = self._records(source, feed)
+            again: Blocker = lambda found, at: evolve(block, records=found, line=at)  # noqa: E731  # two lines
+            yield from self._in_blocks(records, again, block.frame, feed, lines)
+
+    @property
+    def table_dialect(self) -> TableDialect | None:
+        """How to split a payload without the codec; ``None`` where only the codec can."""
+        encoding = self._text.reads
+        if not self._is_plain or not self._trim or self._columns.repeats or self._escape is not None:
+            return None
+        if encoding not in _LIKE_ASCII or not (self._delimiter + (self._quote or "")).isascii():
+            return None
+        return TableDialect(self._delimiter, self._quote, str(encoding), self._limit)
 
     def _records(self, source: Iterator[str], feed: _Feed) -> Iterator[list[str] | Problem]:
         """Records that are not blank; a record that breaks the rules of quoting is a problem."""

@@ -46,6 +46,8 @@ class Reader:
 
         parse_all: The same as *parse* for many cells at once.
 
+        plain: ``text`` or ``integer`` where the field asks for nothing but that, else ``None``.
+
         carries: Whether an empty cell means what stands in the row above.
     """
 
@@ -53,6 +55,7 @@ class Reader:
     slot: int | None
     parse: Parse
     parse_all: ParseAll = field(default=Factory(lambda self: each_by(self.parse), takes_self=True))
+    plain: str | None = None
     required: bool = False
     constant: str | None = None
     carries: bool = False
@@ -191,7 +194,7 @@ class Reading:
     def __init__(self, plan: ReadingPlan, source: Source) -> None:
         self._plan = plan
         self._spreads = not plan.whole_records
-        self._fixed = plan.constants | {each.name: each.value(source) for each in plan.sources}
+        self.fixed = plan.constants | {each.name: each.value(source) for each in plan.sources}
         self._above: dict[str, Any] = {}
         self._above_unknown = False
 
@@ -210,7 +213,7 @@ class Reading:
             if not isinstance(item, Block):
                 yield from self._single(iter((item,)))
                 continue
-            found = bulk.records(item, self._fixed)
+            found = bulk.records(item, self.fixed)
             yield from self._single(item.rows()) if found is None else found
 
     # -------------------------------------------------------------- rows to records
@@ -379,8 +382,8 @@ class Reading:
         except Unreadable:
             self._note_above(row)
             return self._faults(row)
-        if self._fixed:
-            parsed.update(self._fixed)
+        if self.fixed:
+            parsed.update(self.fixed)
         if plan.carried and not self._carry(parsed):
             return self._faults(row)
         for name in plan.required:
@@ -421,7 +424,7 @@ class Reading:
 
     def _fixed_faults(self, row: Row) -> Iterator[Problem]:
         for name in self._plan.required:
-            if name in self._fixed and self._fixed[name] is None:
+            if name in self.fixed and self.fixed[name] is None:
                 yield self._at(row, name, "something in the name of the file, or in its time", None)
 
     def _cell_faults(self, row: Row) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ __all__ = [
     "DETECT",
     "LINE_ENDS",
     "MAX_LINE",
+    "ODD_BYTES",
     "Lines",
     "TextOptions",
     "decoded_whole",
@@ -37,7 +38,9 @@ MAX_LINE = 1_048_576
 """Characters that a line, or one record of several lines, may have unless the layout says otherwise."""
 
 _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_ODD_BYTES = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
+ODD_BYTES = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
+"""Bytes of characters that nobody means, in any encoding that ASCII is part of."""
+
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -109,6 +112,8 @@ class Lines:
 
         limit: Characters a line may have.
 
+        start: Number of the line above the first, where the stream begins in the middle of a text.
+
     Attributes:
         encoding: What the text is in, known once the first line was given.
 
@@ -117,12 +122,12 @@ class Lines:
         odd: Numbers of lines, as far as they are read, that hold undecodable bytes or control characters.
     """
 
-    def __init__(self, stream: BinaryIO, encoding: str | Sequence[str], limit: int = MAX_LINE) -> None:
+    def __init__(self, stream: BinaryIO, encoding: str | Sequence[str], limit: int = MAX_LINE, start: int = 0) -> None:
         self._stream = stream
         self._wanted = encoding
         self.encoding = encoding if isinstance(encoding, str) else encoding[0]
         self.limit = limit
-        self.number = 0
+        self.number = start
         self.odd: set[int] = set()
         self._pieces = self._split()
         self._lines: list[str] = []
@@ -161,7 +166,7 @@ class Lines:
         """The lines, as many at a time as are read at a time."""
         piece = self._head()
         decoder = self._decoder(piece)
-        rest, size, read = list[str](), 0, 0
+        rest, size, read = list[str](), 0, self.number
         while True:
             text = self._decoded(decoder, piece, read)
             unfinished, size = rest, size + len(text)
@@ -187,7 +192,8 @@ class Lines:
         return head
 
     def _decoder(self, head: bytes) -> codecs.IncrementalDecoder:
-        marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
+        marks = () if self.number else _MARKS
+        marked = next((name for mark, name in marks if head.startswith(mark)), None)
         self.encoding = marked or _chosen(self._wanted, head)
         errors = "strict" if self.encoding.startswith(_WIDE) else "surrogateescape"
         return codecs.getincrementaldecoder(self.encoding)(errors)
@@ -233,7 +239,7 @@ def _is_odd(text: str) -> bool:
         content = text.encode()
     except UnicodeEncodeError:
         return True
-    return len(content.translate(None, _ODD_BYTES)) < len(content)
+    return len(content.translate(None, ODD_BYTES)) < len(content)
 
 
 def decoded_whole(stream: BinaryIO, encoding: str, most: int) -> str:
