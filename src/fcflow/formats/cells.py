@@ -417,7 +417,7 @@ def make_format_all(type_: str, options: Mapping[str, Any]) -> FormatAll:
 
     Example:
         >>> make_format_all("weight", {"unit": "kg"})([1500, None, 1500])
-        ['1.500', '', '1.500']
+        ['1.5', '', '1.5']
     """
     asks_more = options.keys() & {"map", "case", "zero_pad", "prefix", "suffix", "guard", "default"}
     if type_ in ("text", "currency") and not asks_more:

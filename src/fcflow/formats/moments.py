@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,6 +110,7 @@ def moment_parse(options: Mapping[str, Any]) -> Callable[[str], datetime]:
     parsers = [_parse_by(each, options.get("pivot")) for each in patterns] or [datetime.fromisoformat]
     expected = _expected(patterns)
 
+    @lru_cache(1024)  # one file says the same day again and again
     def convert(text: str) -> datetime:
         for parse in parsers:
             try:

@@ -71,11 +71,12 @@ class _Segments:
         self._number = 0
         self._delimiters: Delimiters | None = None
 
-    def __iter__(self) -> Iterator[tuple[int, Segment, Delimiters]]:
+    def __iter__(self) -> Iterator[tuple[int, list[Segment], Delimiters]]:
+        """Lots of segments, each with the number of its first; a blank one is an empty tag."""
         while not self._ended:
             self._read()
             while self._begun():
-                yield from self._whole()
+                yield self._whole()
                 if self._delimiters is not None:
                     break
         if self._delimiters is not None:
@@ -101,23 +102,23 @@ class _Segments:
         self._delimiters = Delimiters.of(self._text)
         return True
 
-    def _whole(self) -> Iterator[tuple[int, Segment, Delimiters]]:
+    def _whole(self) -> tuple[int, list[Segment], Delimiters]:
         """The whole segments of what was read; behind IEA the next interchange may begin."""
         delimiters = self._delimiters
         assert delimiters is not None  # `_begun` said so
+        first, element = self._number + 1, delimiters.element
         *whole, self._text = self._text.split(delimiters.segment)
-        for position, each in enumerate(whole):
-            self._number += 1
-            bare = each.strip("\r\n \t")
-            if bare:
-                yield self._number, bare.split(delimiters.element), delimiters
-            if bare.startswith("IEA"):
-                self._text = delimiters.segment.join([*whole[position + 1 :], self._text])
-                self._delimiters = None
-                return
-        if len(self._text) > _MAX_SEGMENT:
+        segments = [each.strip("\r\n \t").split(element) for each in whole]
+        closing = next((at for at, each in enumerate(segments) if each[0] == "IEA"), None)
+        if closing is not None:
+            self._text = delimiters.segment.join([*whole[closing + 1 :], self._text])
+            self._delimiters = None
+            del segments[closing + 1 :]
+        elif len(self._text) > _MAX_SEGMENT:
             said = f"expected {delimiters.segment!r} within {_MAX_SEGMENT} characters"
-            raise FormatError(f"segment {self._number + 1}: {said}")
+            raise FormatError(f"segment {first + len(whole)}: {said}")
+        self._number += len(segments)
+        return first, segments, delimiters
 
 
 @frozen(kw_only=True)
@@ -172,17 +173,26 @@ class _Envelope:
         self.groups = 0
         self.sets = 0
 
-    def take(self, number: int, segment: Segment, delimiters: Delimiters) -> Transaction | None:
-        """One segment more; the transaction that it closes, if it closes one."""
-        tag = segment[0]
-        if self.opened is not None and tag not in ("SE", "ST", "GE", "IEA", "GS", "ISA"):
-            self.inside.append(segment)
-            if len(self.inside) > MAX_SEGMENTS:
-                raise FormatError(f"segment {number}: expected at most {MAX_SEGMENTS} segments in a transaction")
-            return None
-        take = _TAKES.get(tag)
+    def take(
+        self, first: int, segments: Iterable[Segment], delimiters: Delimiters
+    ) -> Iterator[tuple[Segment, Transaction | None]]:
+        """Segments of the envelopes as they come, each with the transaction that it closes."""
+        for number, segment in enumerate(segments, first):
+            tag = segment[0]
+            if not tag and len(segment) == 1:
+                continue  # blanks behind the last one
+            if self.opened is not None and tag not in _TAKES:
+                self.inside.append(segment)
+            else:
+                yield segment, self._taken(number, segment, delimiters)
+        if len(self.inside) > MAX_SEGMENTS:
+            number = self.opened[0] if self.opened is not None else first
+            raise FormatError(f"segment {number}: expected at most {MAX_SEGMENTS} segments in a transaction")
+
+    def _taken(self, number: int, segment: Segment, delimiters: Delimiters) -> Transaction | None:
+        take = _TAKES.get(segment[0])
         if take is None:
-            raise FormatError(f"segment {number}: expected ST, SE, GS, GE or IEA, got {tag!r}")
+            raise FormatError(f"segment {number}: expected ST, SE, GS, GE or IEA, got {segment[0]!r}")
         return take(self, number, segment, delimiters)
 
     def _isa(self, number: int, segment: Segment, delimiters: Delimiters) -> None:
@@ -265,14 +275,14 @@ def envelopes(payload: BinaryIO, encoding: str = "utf-8") -> list[Interchange]:
     """
     found: list[Interchange] = []
     envelope = _Envelope()
-    for number, segment, delimiters in _Segments(payload, encoding):
-        closed = envelope.take(number, segment, delimiters)
-        if segment[0] == "ISA":
-            found.append(Interchange(elements=tuple(segment[1:])))
-        elif segment[0] == "GS":
-            found[-1].groups.append(Group(code=segment[1], control=segment[6], version=segment[8]))
-        elif closed is not None:
-            found[-1].groups[-1].transactions.append(closed)
+    for lot in _Segments(payload, encoding):
+        for segment, closed in envelope.take(*lot):
+            if segment[0] == "ISA":
+                found.append(Interchange(elements=tuple(segment[1:])))
+            elif segment[0] == "GS":
+                found[-1].groups.append(Group(code=segment[1], control=segment[6], version=segment[8]))
+            elif closed is not None:
+                found[-1].groups[-1].transactions.append(closed)
     return found
 
 
@@ -303,16 +313,16 @@ class X12Codec:
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
         envelope, kind = _Envelope(), self._options["transaction"]
-        spots, known = self._spots, self._out
-        number = 0
-        for number, segment, delimiters in _Segments(stream, self._text.encoding):
-            closed = envelope.take(number, segment, delimiters)
-            if closed is None or closed.kind != kind:
-                continue
-            if delimiters is not known:
-                spots, known = self._spots_of(delimiters), delimiters
-            yield from self._rows_of(closed, spots)
-        if not number:
+        spots, known, is_empty = self._spots, self._out, True
+        for lot in _Segments(stream, self._text.encoding):
+            is_empty = False
+            for _, closed in envelope.take(*lot):
+                if closed is None or closed.kind != kind:
+                    continue
+                if closed.delimiters is not known:
+                    spots, known = self._spots_of(closed.delimiters), closed.delimiters
+                yield from self._rows_of(closed, spots)
+        if is_empty:
             raise FormatError("expected an interchange that begins with ISA, got nothing")
 
     def _rows_of(self, transaction: Transaction, spots: Places) -> Iterator[Row | Problem]:
