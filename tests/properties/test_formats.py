@@ -255,12 +255,43 @@ def record_types(options: dict[str, Any]) -> Layout:
 
 
 RECORDS = [record_types(options) for options in RECORD_TYPES.values()]
+TAGGED: list[dict[str, Any]] = [
+    {"begins_with": "ID", "count_tag": "COUNT"},
+    {"ends_with": "END", "delimiter": "=", "line_end": "lf", "comment": "#"},
+    {"blank_lines": "separate", "delimiter": ": ", "ignore_case": True, "encoding": "utf-16"},
+]
+
+
+def tagged(options: dict[str, Any]) -> list[Layout]:
+    loops = {"item": {"starts_with": "SKU", "tags": ["QTY", "PRICE"]}}
+    order = {"ID": "fulfilment_id", "NAME": "ship_to.name", "NOTE": "notes", "TAG": "tags"}
+    order |= {"item[]/SKU": "line.sku", "item[]/QTY": "line.quantity", "item[]/PRICE": "line.unit_price"}
+    status = {"ID": "reference", "STATUS": "status", "NOTE": "message", "LEFT": "shipped_at"}
+    status |= {"CARRIER": "carrier", "TRACKING": "tracking_numbers"}
+    status |= {"item[]/SKU": "line.sku", "item[]/QTY": "line.shipped"}
+    stock = {"ID": "sku", "PLACE": "location", "QTY": "on_hand", "AT": "as_of"}
+    made = [("orders", order, loops), ("status", status, loops), ("stock", stock, {})]
+    return [
+        load_layout(
+            {
+                "fcflow": "layout/1",
+                "kind": kind,
+                "codec": {"type": "tagged", "loops": inner, **options},
+                "fields": [{"at": at, "field": name} for at, name in places.items()],
+                **({"group": "reference"} if kind == "status" else {}),
+            }
+        )
+        for kind, places, inner in made
+    ]
+
+
 PACKED = [
     load_layout({**document("stock", {"type": "delimited"}, STOCK), "packed": packed})
     for packed in ({"type": "gzip"}, {"type": "zip", "member": "stock.csv"})
 ]
 
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
+ALL |= {"tagged": [layout for options in TAGGED for layout in tagged(options)]}
 ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED}
 ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
