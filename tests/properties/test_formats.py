@@ -94,14 +94,14 @@ def layouts_of(codec: dict[str, Any]) -> list[Layout]:
     ]
 
 
-def fixed(kind: str, fields: dict[str, int], **more: Any) -> Layout:
+def fixed(kind: str, fields: dict[str, int], codec: dict[str, Any] | None = None, **more: Any) -> Layout:
     placed, at = [], 1
     for name, width in fields.items():
         cut = {"if_too_long": "truncate"} if name in ("notes", "message") else {}
         placed.append({"at": at, "width": width, "field": name, **cut})
         at += width
-    codec = {"type": "fixed_width", "line_end": "lf"}
-    return load_layout({"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": placed, **more})
+    options = {"type": "fixed_width", "line_end": "lf", **(codec or {})}
+    return load_layout({"fcflow": "layout/1", "kind": kind, "codec": options, "fields": placed, **more})
 
 
 def form() -> Layout:
@@ -110,7 +110,11 @@ def form() -> Layout:
     return load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": "form"}, "fields": placed})
 
 
+IN_BYTES = {"unit": "bytes", "encoding": "cp932", "if_unencodable": "replace"}
 FIXED = [
+    fixed("stock", {"location": 14, "sku": 24, "on_hand": 8, "as_of": 25}, {"line_end": "none"}),
+    fixed("stock", {"location": 14, "sku": 24, "on_hand": 8}, {"line_end": "none", "unit": "bytes"}),
+    fixed("status", {"reference": 24, "status": 22, "message": 9, "carrier": 22}, IN_BYTES),
     fixed("stock", {"location": 14, "sku": 14, "on_hand": 8, "reserved": 6, "as_of": 25}),
     fixed("status", {"reference": 14, "status": 22, "message": 10, "carrier": 22}),
     fixed(
@@ -236,6 +240,12 @@ RECORD_TYPES = {
             "t": {"equals": "T", "trailer": {"count_at": 2}},
         }
     },
+    "fixed": {
+        "types": {"h": {"equals": "H"}, "d": {"equals": "D", "in": "h"}},
+        "fixed": True,
+        "type_width": 2,
+        "unit": "bytes",
+    },
     "sections": {
         "types": {"h": {"marker": "[H]", "header": True}, "d": {"marker": "[D]", "header": True, "in": "h"}},
         "delimiter": ",",
@@ -245,10 +255,10 @@ RECORD_TYPES = {
 
 def record_types(options: dict[str, Any]) -> Layout:
     names = ["fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price"]
-    headed = "marker" in options["types"]["h"]
+    headed, wide = "marker" in options["types"]["h"], {"width": 60} if options.get("fixed") else {}
     placed = [
-        {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name}
-        for number, name in enumerate(names, start=2)
+        {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name, **wide}
+        for number, name in zip(range(3, 999, 60) if wide else range(2, 99), names, strict=False)
     ]
     codec = {"type": "records", **options}
     return load_layout({"fcflow": "layout/1", "kind": "orders", "codec": codec, "fields": placed})
@@ -268,9 +278,8 @@ def tagged(options: dict[str, Any]) -> list[Layout]:
     order |= {"item[]/SKU": "line.sku", "item[]/QTY": "line.quantity", "item[]/PRICE": "line.unit_price"}
     status = {"ID": "reference", "STATUS": "status", "NOTE": "message", "LEFT": "shipped_at"}
     status |= {"CARRIER": "carrier", "TRACKING": "tracking_numbers"}
-    status |= {"item[]/SKU": "line.sku", "item[]/QTY": "line.shipped"}
     stock = {"ID": "sku", "PLACE": "location", "QTY": "on_hand", "AT": "as_of"}
-    made = [("orders", order, loops), ("status", status, loops), ("stock", stock, {})]
+    made = [("orders", order, loops), ("status", status, {}), ("stock", stock, {})]
     return [
         load_layout(
             {
@@ -278,7 +287,6 @@ def tagged(options: dict[str, Any]) -> list[Layout]:
                 "kind": kind,
                 "codec": {"type": "tagged", "loops": inner, **options},
                 "fields": [{"at": at, "field": name} for at, name in places.items()],
-                **({"group": "reference"} if kind == "status" else {}),
             }
         )
         for kind, places, inner in made

@@ -17,9 +17,8 @@ from attrs import define, field, frozen
 from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
-from fcflow.formats.cells import limited
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
-from fcflow.formats.fixed_width import Slot
+from fcflow.formats.fixed_width import Ruler, Slot, ruler_faults
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.nesting import MAX_LEVELS, Nest, Twig
 from fcflow.formats.text import LINE_ENDS, MAX_LINE, Lines, TextOptions, problem_of_odd_text
@@ -111,7 +110,8 @@ class RecordsCodec:
         self._text = TextOptions(options, keeps_breaks=False)
         self._sections = any("marker" in each for each in options["types"].values())
         self._by_mark = {each.mark: each for each in self._types.values()}
-        self._spots = [_spot(place, self._types, self._fixed) for place in places]
+        self._ruler = Ruler.of(options, self._text)
+        self._spots = [_spot(place, self._types, self._ruler if self._fixed else None) for place in places]
         self._first = next(each for each in self._types.values() if each.within is None)
         self._nest = Nest.of([self._chain(spot.type) for spot in self._spots])
         self._summed = [
@@ -184,7 +184,7 @@ class RecordsCodec:
 
     def _mark_of(self, text: str, cells: Sequence[str]) -> str:
         if self._fixed:
-            return text[self._at - 1 : self._at - 1 + self._width].strip()
+            return self._ruler.cut(self._ruler.measured(text), self._at - 1, self._at - 1 + self._width).strip()
         return cells[self._at - 1].strip() if len(cells) >= self._at else ""
 
     def _unknown(self, number: int, text: str, cells: Sequence[str]) -> Iterator[Problem]:
@@ -216,7 +216,8 @@ class RecordsCodec:
     def _told(self, line: _Line, at: int) -> str:
         """The number that a trailer says; in a fixed line it goes on to the next blank."""
         if self._fixed:
-            return (line.text[at - 1 :].split() or [""])[0]
+            measured = self._ruler.measured(line.text)
+            return (self._ruler.cut(measured, at - 1, len(measured)).split() or [""])[0]
         return self._text_at(line, _Spot(line.type, at, None)).strip()
 
     def _refuse_untold(self, file: Mapping[str, _Line], tally: _Tally) -> None:
@@ -254,7 +255,7 @@ class RecordsCodec:
 
     def _text_at(self, line: _Line, spot: _Spot) -> str:
         if spot.slot is not None:
-            return spot.slot.bare(line.text[spot.slot.start : spot.slot.end])
+            return spot.slot.bare(self._ruler.cut(self._ruler.measured(line.text), spot.slot.start, spot.slot.end))
         if isinstance(spot.at, str):
             index = line.names.index(spot.at) if spot.at in line.names else -1
             if index < 0:
@@ -330,15 +331,13 @@ class RecordsCodec:
 
     def _fixed_line(self, kind: _Type, mine: Mapping[int, str], told: Mapping[int, str]) -> str:
         ends = [spot.slot.end for spot in self._spots if spot.slot is not None and spot.type is kind]
-        line = [" "] * max([self._at - 1 + self._width, *ends, *(at + len(text) - 1 for at, text in told.items())])
-        line[self._at - 1 : self._at - 1 + self._width] = kind.mark.ljust(self._width)
-        for at, text in told.items():
-            line[at - 1 : at - 1 + len(text)] = text
+        length = max([self._at - 1 + self._width, *ends, *(at + len(text) - 1 for at, text in told.items())])
+        parts = [(self._at - 1, kind.mark.ljust(self._width)), *((at - 1, text) for at, text in told.items())]
         for index, text in mine.items():
             slot = self._spots[index].slot
             assert slot is not None  # every place of a fixed line has one
-            line[slot.start : slot.end] = slot.filled(text)
-        return "".join(line)
+            parts.append((slot.start, slot.filled(text)))
+        return self._ruler.laid(length, parts)
 
     def _quoted(self, text: str) -> str:
         quote = self._quote
@@ -350,7 +349,7 @@ class RecordsCodec:
         text = self._text.carry(text).strip()
         slot = self._spots[place].slot
         if slot is not None:
-            text = limited(text, slot.width, slot.options)
+            text = self._ruler.limited(text, slot.width, slot.options)
             return slot.bare(slot.filled(text)) if text else ""
         if self._quote is None and self._delimiter in text:
             raise Unwritable(f"expected text without the delimiter {self._delimiter!r}, got {text!r}")
@@ -380,11 +379,10 @@ def _types(options: Mapping[str, Any]) -> dict[str, _Type]:
     }
 
 
-def _spot(place: Place, types: Mapping[str, _Type], fixed: bool) -> _Spot:
-    spot = _spot_of(str(place.at), types, fixed)
-    if not fixed:
-        return spot
-    return _Spot(spot.type, spot.at, Slot(place, int(spot.at)))
+def _spot(place: Place, types: Mapping[str, _Type], ruler: Ruler | None) -> _Spot:
+    """With *ruler* where the lines are fixed."""
+    spot = _spot_of(str(place.at), types, ruler is not None)
+    return spot if ruler is None else _Spot(spot.type, spot.at, Slot(place, int(spot.at), ruler))
 
 
 def _spot_of(at: str, types: Mapping[str, _Type], fixed: bool) -> _Spot:
@@ -395,7 +393,7 @@ def _spot_of(at: str, types: Mapping[str, _Type], fixed: bool) -> _Spot:
 def build_records(options: Mapping[str, Any], places: Sequence[Place]) -> RecordsCodec:
     """The codec that *options* describe; raises `LayoutError` where places and types do not fit."""
     types = _types(options)
-    faults = [*_type_faults(types, options)]
+    faults = [*_type_faults(types, options), *ruler_faults(places, options)]
     for place in places:
         faults += _place_faults(place, types, options)
     if faults:
@@ -426,6 +424,8 @@ def _type_faults(types: Mapping[str, _Type], options: Mapping[str, Any]) -> Iter
         sum_of = (each.trailer or {}).get("sum_of")
         if sum_of is not None and sum_of.partition("/")[0] not in types:
             yield Fault("unknown type", path=f"{path}.trailer.sum_of", found=sum_of)
+    if "unit" in options and not options.get("fixed"):
+        yield Fault("only fixed lines are measured", path="$.codec.unit")
     if options.get("fixed") and not options.get("type_width"):
         yield Fault("missing", path="$.codec.type_width", expected="how many characters the mark has")
     if options.get("fixed") and any("marker" in each for each in options["types"].values()):
