@@ -114,11 +114,17 @@ class _Segments:
             self._ended = not chunk
             self._rest += chunk
 
+    def _skip_blanks(self, least: int) -> None:
+        """Go on to what says something, and have *least* bytes of it."""
+        while True:
+            self._rest = self._rest.lstrip(b"\r\n\t \x1a")
+            if self._ended or len(self._rest) >= least:
+                return
+            self._fill(len(self._rest) + 1)
+
     def _start(self) -> bool:
         """Go to the beginning of the next interchange; ``False`` where there is none."""
-        self._fill(9)
-        self._rest = self._rest.lstrip(b"\r\n\t \x1a")
-        self._fill(9)
+        self._skip_blanks(9)
         if not self._rest:
             return False
         self.marks = Marks()
@@ -127,7 +133,8 @@ class _Segments:
             if len(given) < 6 or len({given[0], given[1], given[3], given[5]}) < 4:
                 raise FormatError(f"expected UNA with six marks, got {given!r}")
             self.marks = Marks(given[0], given[1], given[3], given[5], given[2])
-            self._rest = self._rest[9:].lstrip(b"\r\n")
+            self._rest = self._rest[9:]
+            self._skip_blanks(2)
         if not self._rest.startswith(b"UN"):
             raise FormatError(f"expected an interchange that begins with UNA or UNB, got {self._rest[:20]!r}")
         return True

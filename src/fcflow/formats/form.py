@@ -15,7 +15,7 @@ from immutabledict import immutabledict
 
 from fcflow.errors import Fault, FormatError, LayoutError
 from fcflow.formats.codec import Batch, Cell, Place, Row
-from fcflow.formats.text import MAX_LINE, TextOptions, problem_of_odd_text
+from fcflow.formats.text import MAX_LINE, TextOptions, problem_of_odd_text, whole
 from fcflow.model import Problem
 
 __all__ = ["FormCodec", "build_form"]
@@ -37,9 +37,7 @@ class FormCodec:
         self.content_type = "application/x-www-form-urlencoded"
 
     def rows(self, stream: BinaryIO) -> Iterator[Row | Problem]:
-        body = stream.read(self._limit + 1)
-        if len(body) > self._limit:
-            raise FormatError(f"line 1: expected at most {self._limit} bytes, got more")
+        body = whole(stream, self._limit)
         if not body.strip():
             return
         form = self._parsed(body)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from fcflow.errors import FormatError
 from fcflow.formats.codec import Batch, Block, BlockCodec, Cell, Codec, Row
+from fcflow.formats.text import whole
 from fcflow.model import Problem
 
 __all__ = ["PackedCodec"]
@@ -82,9 +83,7 @@ class PackedCodec:
     def _unpacked(self, stream: BinaryIO) -> Any:
         if not self._zips:
             return gzip.GzipFile(fileobj=stream)
-        packed = stream.read(MAX_PACKED + 1)
-        if len(packed) > MAX_PACKED:
-            raise FormatError(f"expected a zip file of at most {MAX_PACKED} bytes, got more")
+        packed = whole(stream, MAX_PACKED)
         try:
             archive = zipfile.ZipFile(io.BytesIO(packed))
             return archive.open(self._chosen(archive))

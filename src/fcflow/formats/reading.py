@@ -21,6 +21,9 @@ from fcflow.model import Problem, Record
 __all__ = ["FromSource", "PlacesReader", "Reader", "Reading", "ReadingPlan", "Skip", "Source"]
 
 
+_MOST_ROWS = 20_000  # of one record; they are held until it ends
+
+
 @frozen(kw_only=True)
 class Source:
     """
@@ -180,6 +183,7 @@ class _Group:
         self.problems: list[Problem] = []
         self.skipped = False
         self.lines_skipped = 0
+        self.count = 0
         self.harmed = False
 
 
@@ -327,6 +331,9 @@ class Reading:
         return []
 
     def _take(self, group: _Group, row: Row, parsed: dict[str, Any] | list[Problem]) -> None:
+        group.count += 1
+        if group.count > _MOST_ROWS:
+            raise FormatError(f"line {group.row.line}: expected at most {_MOST_ROWS} rows of {group.key}, got more")
         if isinstance(parsed, list):
             group.problems += parsed
             return

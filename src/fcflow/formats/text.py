@@ -28,11 +28,13 @@ __all__ = [
     "detected_encoding",
     "normal_encoding",
     "problem_of_odd_text",
+    "whole",
 ]
 
 DETECT = "detect"
 LINE_ENDS = {"crlf": "\r\n", "lf": "\n", "cr": "\r"}
 _SAMPLE = 65_536
+_PIECE = 1_048_576
 
 MAX_LINE = 1_048_576
 """Characters that a line, or one record of several lines, may have unless the layout says otherwise."""
@@ -186,10 +188,11 @@ class Lines:
 
     def _head(self) -> bytes:
         """Enough of the beginning to tell the encoding by."""
-        head = b""
-        while len(head) < _SAMPLE and (piece := self._stream.read(_SAMPLE - len(head))):
-            head += piece
-        return head
+        pieces, left = list[bytes](), _SAMPLE
+        while left and (piece := self._stream.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def _decoder(self, head: bytes) -> codecs.IncrementalDecoder:
         marks = () if self.number else _MARKS
@@ -242,6 +245,22 @@ def _is_odd(text: str) -> bool:
     return len(content.translate(None, ODD_BYTES)) < len(content)
 
 
+def whole(stream: BinaryIO, most: int) -> bytes:
+    """
+    Everything that a stream gives, however little it gives at a time.
+
+    Raises:
+        FormatError: It is more than *most* bytes.
+    """
+    pieces, left = list[bytes](), most + 1
+    while left and (piece := stream.read(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    if not left:
+        raise FormatError(f"expected at most {most} bytes, got more")
+    return b"".join(pieces)
+
+
 def decoded_whole(stream: BinaryIO, encoding: str, most: int) -> str:
     """
     The whole text of a stream, for formats that cannot be read line by line; a byte order mark is believed.
@@ -252,9 +271,7 @@ def decoded_whole(stream: BinaryIO, encoding: str, most: int) -> str:
     Raises:
         FormatError: It is longer, or not in its encoding.
     """
-    content = stream.read(most + 1)
-    if len(content) > most:
-        raise FormatError(f"expected at most {most} bytes, got more")
+    content = whole(stream, most)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), encoding)
     try:
         return content.decode(encoding).removeprefix("\ufeff")

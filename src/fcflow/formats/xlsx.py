@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from fcflow.errors import Fault, FormatError, LayoutError, MissingExtraError
 from fcflow.formats.codec import Batch, Cell, Place, Row
 from fcflow.formats.columns import Columns, column_faults, is_blank
-from fcflow.formats.text import TextOptions
+from fcflow.formats.text import TextOptions, whole
 from fcflow.model import Problem
 
 __all__ = ["XlsxCodec", "build_xlsx"]
@@ -153,9 +153,7 @@ def _openpyxl() -> Any:
 
 def _opened(stream: BinaryIO) -> Any:
     openpyxl = _openpyxl()
-    content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise FormatError(f"expected a spreadsheet of at most {MAX_BYTES} bytes, got more")
+    content = whole(stream, MAX_BYTES)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(each.file_size for each in archive.infolist())

@@ -27,6 +27,7 @@ from fcflow.model import Problem
 __all__ = ["XmlCodec", "build_xml"]
 
 MAX_DEPTH = 60
+_MOST_PENDING = 4_194_304  # bytes of a tag, a comment or the like, which the parser holds until it ends
 _CHUNK = 64 * 1024
 _NAME = r"[^\s/@\[\]='\"]+"
 _STEP = re.compile(rf"(?P<name>{_NAME})(?:\[(?P<repeats>)\]|\[(?P<key>@?{_NAME})='(?P<text>[^'\]]*)'\])?")
@@ -261,11 +262,14 @@ class XmlCodec:
 
     def _read(self, stream: BinaryIO) -> Iterator[_Record]:
         reader = _Reader(self._record, {uri: prefix for prefix, uri in self._spaces.items()}, self._limit)
-        ended = False
+        fed, ended = 0, False
         while not ended:
             chunk = stream.read(_CHUNK)
-            ended = not chunk
+            fed, ended = fed + len(chunk), not chunk
             self._feed(reader, chunk, ended)
+            if fed - reader.parser.CurrentByteIndex > _MOST_PENDING:
+                line = reader.parser.CurrentLineNumber
+                raise FormatError(f"line {line}: expected the end of a tag within {_MOST_PENDING} bytes")
             assert reader.root is not None or not reader.done  # a record ends inside its root, or is it
             for element in reader.done:
                 yield _Record(element, reader.root or element)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fcflow.testing.formats import FormatContract
     from fcflow.testing.rules import EffectContract, FieldContract, OperatorContract
     from fcflow.testing.transports import FolderHarness, MemoryHarness, TransportContract, TransportHarness
 
@@ -13,17 +14,18 @@ __all__ = [
     "EffectContract",
     "FieldContract",
     "FolderHarness",
+    "FormatContract",
     "MemoryHarness",
     "OperatorContract",
     "TransportContract",
     "TransportHarness",
 ]
 
-_RULES = ("EffectContract", "FieldContract", "OperatorContract")
+_IN = {"EffectContract": "rules", "FieldContract": "rules", "OperatorContract": "rules", "FormatContract": "formats"}
 
 
 def __getattr__(name: str) -> Any:
     # Vectors and oracles are of use without pytest, so the contracts are loaded when they are asked for.
     if name in __all__:
-        return getattr(import_module(f"fcflow.testing.{'rules' if name in _RULES else 'transports'}"), name)
+        return getattr(import_module(f"fcflow.testing.{_IN.get(name, 'transports')}"), name)
     raise AttributeError(name)
