@@ -236,6 +236,24 @@ RECORD_TYPES = {
             "t": {"equals": "T", "trailer": {"count_at": 2}},
         }
     },
+    "quoted": {
+        "types": {
+            "f": {"equals": "F", "in": "file", "totals": {"count_at": 3, "count_width": 5}},
+            "h": {"equals": ["H", "K"], "where": {"9": "|"}},
+            "d": {"equals": "D", "in": "h"},
+            "t": {"equals": "T", "trailer": [{"count_at": 2, "counts": "all_lines"}, {"sum_at": 3, "sum_of": "d/6"}]},
+        },
+        "delimiter": "||",
+        "escape": "^",
+        "quote_all": True,
+        "line_breaks": "keep",
+        "numbered": {"at": 12, "first": 0},
+    },
+    "headed": {
+        "types": {"h": {"equals": "H", "header": True}, "d": {"equals": "D", "in": "h", "header": True}},
+        "header_match": "loose",
+    },
+    "told by their headers": {"types": {"h": {"header": True}, "d": {"header": True, "in": "h"}}, "delimiter": "\t"},
     "sections": {
         "types": {"h": {"marker": "[H]", "header": True}, "d": {"marker": "[D]", "header": True, "in": "h"}},
         "delimiter": ",",
@@ -245,7 +263,7 @@ RECORD_TYPES = {
 
 def record_types(options: dict[str, Any]) -> Layout:
     names = ["fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price"]
-    headed = "marker" in options["types"]["h"]
+    headed = "header" in options["types"]["h"]
     placed = [
         {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name}
         for number, name in enumerate(names, start=2)

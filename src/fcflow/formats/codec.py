@@ -76,12 +76,15 @@ class Row(NamedTuple):
         raw: Every cell of the row as it stood, by header or position.
 
         columns: Of each place, the 1-based column that messages name, or ``None``.
+
+        lines: Of each place, the line that messages name, where a row is made of several lines.
     """
 
     line: int
     cells: Sequence[Cell]
     raw: immutabledict[str, str]
     columns: Sequence[int | None]
+    lines: Sequence[int] | None = None
 
 
 @frozen

@@ -19,7 +19,7 @@ from fcflow.errors import Fault, FormatError
 from fcflow.formats.codec import Block, Cell, Place, Row
 from fcflow.model import Problem
 
-__all__ = ["Blocker", "Columns", "Framer", "column_faults", "is_blank"]
+__all__ = ["FOLDS", "Blocker", "Columns", "Framer", "column_faults", "is_blank"]
 
 Framer: TypeAlias = Callable[[list[str], int], Sequence[Row | Problem]]
 """From a record and its line to its rows."""
@@ -47,7 +47,7 @@ class Columns:
     def __init__(self, places: Sequence[Place], options: Mapping[str, Any]) -> None:
         self._places = places
         old = "ignore_case" if options.get("header_ignore_case") else "exact"
-        self._fold = _FOLDS[options.get("header_match", old)]
+        self._fold = FOLDS[options.get("header_match", old)]
         self._called: Mapping[str, Sequence[str]] = options.get("also_called", immutabledict())
         self._pads = options.get("short_rows", "refuse") == "pad"
         self._cuts = options.get("long_rows", "refuse") == "cut"
@@ -247,7 +247,8 @@ def _loose(name: str) -> str:
     return _LOOSE.sub("", name.casefold())
 
 
-_FOLDS: Mapping[str, Callable[[str], str]] = {"exact": str, "ignore_case": str.casefold, "loose": _loose}
+FOLDS: Mapping[str, Callable[[str], str]] = {"exact": str, "ignore_case": str.casefold, "loose": _loose}
+"""What is left of the name of a column when names are compared, by ``header_match``."""
 
 
 def _unique(names: Sequence[str]) -> list[str]:
