@@ -17,7 +17,7 @@ from attrs import frozen
 from fcflow.formats.codec import Batch
 from fcflow.model import Address, Status
 
-__all__ = ["ASIDE", "TYPES", "FieldInfo", "Said", "Written", "catalogue", "find_field", "nearest_field"]
+__all__ = ["ASIDE", "TYPES", "FieldInfo", "Getter", "Said", "Written", "catalogue", "find_field", "nearest_field"]
 
 TYPES = ("text", "integer", "amount", "weight", "datetime", "payment", "country", "currency", "status", "list")
 """How a field is read and written. ``weight`` is whole grams, ``amount`` a `Decimal`, ``datetime`` an aware instant."""
@@ -26,6 +26,7 @@ ASIDE = "aside."
 """Begins the name of what a row says and no value holds: only ``derive`` may ask for it."""
 
 Getter = Callable[[Any, Any], Any]
+"""From a value and its part (an order line, a shipment and a status line) to what a field says."""
 
 
 @frozen

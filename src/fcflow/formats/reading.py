@@ -198,6 +198,11 @@ def _lineless_last(rows: list[dict[str, Any]], lineless: set[int]) -> list[dict[
     return lines + [{**rows[index], SKIPPED: True} for index in sorted(lineless)]
 
 
+def _called(key: Hashable) -> str:
+    """What the rows of a record belong to: an order, or a SKU at a location."""
+    return "a SKU" if isinstance(key, tuple) else "an order"
+
+
 class Reading:
     """
     One payload being read.
@@ -365,7 +370,10 @@ class Reading:
         whole = self._plan.binder.whole_groups
         if whole and group.key in done:
             said = "its rows do not stand together; it was read before"
-            yield Problem(line=group.row.line, found=str(group.key), expected="rows of an order together", message=said)
+            key = " ".join(map(str, group.key)).strip() if isinstance(group.key, tuple) else str(group.key)
+            yield Problem(
+                line=group.row.line, found=key, expected=f"rows of {_called(group.key)} together", message=said
+            )
             return
         done.add(group.key)
         if group.skipped or (group.lines_skipped and group.lines_skipped == len(group.rows) and not group.problems):
@@ -375,7 +383,8 @@ class Reading:
             return
         if whole and group.harmed:
             which = "the one before or after it" if self._plan.max_rows is None else "one of this file"
-            said = f"{group.key} may lack a row: {which} cannot be read"
+            name = group.key[-1] if isinstance(group.key, tuple) else group.key
+            said = f"{name} may lack a row: {which} cannot be read"
             yield Problem(line=group.row.line, message=said, raw=group.row.raw)
             return
         if group.rows:
