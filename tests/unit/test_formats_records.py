@@ -197,6 +197,13 @@ def test_an_unknown_line_is_a_problem_and_so_is_its_record():
         ({"types": {"a": {"equals": "A"}}}, "b/2", "unknown type"),
         ({"types": {"a": {"equals": "A"}}}, "a/SKU", "have no header"),
         ({"types": {"a": {"equals": "A"}}, "fixed": True}, "a/2", "width: missing"),
+        ({"types": {"a": {"header": False}}}, "a/2", "expected equals, marker, or a header that tells it"),
+        ({"types": {"a": {"equals": "A", "totals": {"count_at": 2}}}}, "a/2", "totals: only in a line of the file"),
+        (
+            {"types": {"a": {"equals": "A"}, "z": {"equals": "Z", "trailer": {"count_at": 2, "counts": "b"}}}},
+            "a/2",
+            "counts: unknown type: got 'b'",
+        ),
         ({"types": {"a": {"equals": "A"}}, "fixed": True, "type_width": 1}, "a/2", "width: missing"),
         ({"types": {"a": {"equals": "A", "marker": "B"}}}, "a/2", "$.codec.types.a"),
     ],
@@ -416,3 +423,20 @@ def test_rows_of_names_for_each_type_stand_above_all():
     written = made.encode(levels)
     assert written == b"Balance,Item,Quantity\nLot,Lot Number\nBalance,MUG,5\nBalance,CUP,1\n"
     assert [each.value for each in made.read(written)[0]] == levels
+
+
+def test_fields_do_not_lie_over_each_other():
+    """
+    Characters that two fields would write, and one place with two widths; what is only read may overlap.
+    """
+    codec = {"type": "records", "fixed": True, "types": {"row": {"equals": "R"}}}
+    sku = ("row/2", "sku", {"width": 10})
+    for at, width, said in (
+        ("row/8", 5, "$.fields[1].at: overlaps $.fields[0]: got 'row/8'"),
+        ("row/2", 5, "$.fields[1].width: another field stands there: expected 10, got 5"),
+    ):
+        with pytest.raises(LayoutError) as refused:
+            layout("stock", codec, sku, (at, "on_hand", {"width": width}))
+        assert said in str(refused.value)
+    read = layout("stock", codec, sku, ("row/8", "aside.tail", {"width": 4, "direction": "read"}))
+    assert read.read(b"RMUG-000-77\n")[0][0].value.sku == "MUG-000-77"

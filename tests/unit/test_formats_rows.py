@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -297,3 +298,39 @@ def test_a_trailer_counts_in_the_spelling_of_its_file():
     assert levels(made, b"MUG;1500,0\nCUP;2\nT;2;1502,00\n") == found
     with pytest.raises(FormatError, match="the trailer says '1502,5' in all, got 1502"):
         made.read(b"MUG;1500\nCUP;2\nT;2;1502,5\n")
+
+
+def test_what_lines_cost_and_weigh_in_all_is_written():
+    """
+    Of a line, and of all lines; nothing where one of them says no price.
+    """
+    priced = OrderLine(line_id="1", sku="MUG", quantity=3, unit_price=Decimal("7.50"), weight_g=350)
+    totals = (("Sum", "line.total"), ("Grams", "line.total_weight_g"), ("All", "lines_total"))
+    made = layout("orders", {}, ("Id", "order_id"), *ORDER[1:], *totals, value="order")
+    orders = [
+        Order(order_id="A1", lines=[priced, OrderLine(line_id="2", sku="CUP", quantity=1, unit_price=Decimal(4))]),
+        Order(order_id="A2", lines=[priced, OrderLine(line_id="2", sku="CUP", quantity=1)]),
+    ]
+    assert made.encode(orders).decode().splitlines()[1:] == [
+        "A1,MUG,3,22.50,1050,26.50",
+        "A1,CUP,1,4.00,,26.50",
+        "A2,MUG,3,22.50,1050,",
+        "A2,CUP,1,,,",
+    ]
+
+
+def test_blanks_that_do_not_break_stand_between_thousands():
+    """
+    As spreadsheets write them.
+    """
+    made = layout("stock", {"delimiter": ";"}, ("SKU", "sku"), ("Qty", "on_hand", {"thousands": " ", "decimal": ","}))
+    found = levels(made, "SKU;Qty\nMUG;1\u00a0234,00\nCUP;1 234\nHAT;1\u202f234\n".encode())
+    assert [each.on_hand for each in found] == [1234, 1234, 1234]
+
+
+def test_a_header_of_one_column_asks_for_the_delimiter():
+    """
+    When it holds another one.
+    """
+    with pytest.raises(FormatError, match="it is one column, with ';' in it; is that the delimiter?"):
+        layout("stock", {}, ("SKU", "sku"), ("Qty", "on_hand")).read(b"SKU;Qty\nMUG;1\n")

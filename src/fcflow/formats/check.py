@@ -82,6 +82,11 @@ class FieldSpec:
         at = self.spec.get("at", [])
         return at if isinstance(at, list) else [at]
 
+    def width_of(self, index: int) -> int | None:
+        """The width of one of its places, where it has one."""
+        width = self.spec.get("width")
+        return width if not isinstance(width, list) else width[index] if index < len(width) else None
+
     @property
     def is_several(self) -> bool:
         """Whether fields and places do not match one to one."""
@@ -182,7 +187,12 @@ class Check:
     def _check_twice(self) -> None:
         """A place that is written twice, a field that is read from two places."""
         written: dict[str | int, FieldSpec] = {}
+        widths: dict[str | int, Any] = {}
         for each in self.fields:
+            for index, at in enumerate(each.places):
+                width = each.width_of(index)
+                if width is not None and widths.setdefault(at, width) != width:
+                    self.fault("another field stands there", f"{each.path}.width", expected=str(widths[at]), found=width)
             for at in each.places if each.writes else ():
                 if written.setdefault(at, each) is not each:
                     said = f'is written twice; say "direction": "read" here or at {written[at].path}'

@@ -167,7 +167,7 @@ class Columns:
             if not place.optional and all(each[index] is None for each in slots)
         ]
         if missing:
-            raise FormatError("header: " + "; ".join(_missing(missing, names)))
+            raise FormatError("header: " + "; ".join([*_missing(missing, names), *_undivided(names)]))
 
     def _frame(
         self, names: Sequence[str] | None, slots: Sequence[int | None]
@@ -294,6 +294,12 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen.add(key)
         keys.append(key)
     return keys
+
+
+def _undivided(names: Sequence[str]) -> Iterator[str]:
+    """A hint where the header looks as if it had another delimiter."""
+    marks = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
+    yield from (f"it is one column, with {mark!r} in it; is that the delimiter?" for mark in marks[:1])
 
 
 def _missing(places: Sequence[str], names: Sequence[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from typing import Any
 
 from attrs import define, field, frozen
@@ -170,11 +171,14 @@ def type_faults(types: Mapping[str, LineType], options: Mapping[str, Any], place
     first = [each.name for each in types.values() if each.within is None]
     if len(first) != 1:
         expected = "one type that lies in no other: it begins a record"
-        yield Fault("", path="$.codec.types", expected=expected, found=first)
+        found = first or "none"
+        yield Fault("", path="$.codec.types", expected=expected + '; say "in" for the others', found=found)
     yield from _mark_faults(types, options["types"])
     for each in types.values():
         yield from _level_faults(each, types)
         yield from _total_faults(each, types, options, places)
+    if options.get("fixed"):
+        yield from _overlap_faults(places)
     if options.get("fixed") and any("equals" not in each for each in options["types"].values()):
         yield Fault("sections have cells between delimiters", path="$.codec.fixed")
 
@@ -220,6 +224,16 @@ def _total_faults(
             yield Fault("unknown type", path=f"{path}.sum_of", found=total.sum_of)
         elif options.get("fixed") and total.sum_of not in {place.at for place in places}:
             yield Fault("no field stands there", path=f"{path}.sum_of", found=total.sum_of)
+
+
+def _overlap_faults(places: Sequence[Place]) -> Iterator[Fault]:
+    """Characters of a fixed line that two fields would write."""
+    written = [place for place in places if place.options.get("direction") != "read" and "width" in place.options]
+    spots = [(*split_place(str(place.at)), place) for place in written]
+    known = sorted(((name, at, place) for name, at, place in spots if isinstance(at, int)), key=lambda each: each[:2])
+    for (name, start, before), (other, at, place) in pairwise(known):
+        if name == other and at < start + before.options["width"]:
+            yield Fault(f"overlaps {before.path}", path=f"{place.path}.at", found=place.at)
 
 
 def place_faults(place: Place, types: Mapping[str, LineType], options: Mapping[str, Any]) -> Iterator[Fault]:
