@@ -94,14 +94,14 @@ def layouts_of(codec: dict[str, Any]) -> list[Layout]:
     ]
 
 
-def fixed(kind: str, fields: dict[str, int], **more: Any) -> Layout:
+def fixed(kind: str, fields: dict[str, int], codec: dict[str, Any] | None = None, **more: Any) -> Layout:
     placed, at = [], 1
     for name, width in fields.items():
         cut = {"if_too_long": "truncate"} if name in ("notes", "message") else {}
         placed.append({"at": at, "width": width, "field": name, **cut})
         at += width
-    codec = {"type": "fixed_width", "line_end": "lf"}
-    return load_layout({"fcflow": "layout/1", "kind": kind, "codec": codec, "fields": placed, **more})
+    options = {"type": "fixed_width", "line_end": "lf", **(codec or {})}
+    return load_layout({"fcflow": "layout/1", "kind": kind, "codec": options, "fields": placed, **more})
 
 
 def form() -> Layout:
@@ -110,7 +110,11 @@ def form() -> Layout:
     return load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": "form"}, "fields": placed})
 
 
+IN_BYTES = {"unit": "bytes", "encoding": "cp932", "if_unencodable": "replace"}
 FIXED = [
+    fixed("stock", {"location": 14, "sku": 24, "on_hand": 8, "as_of": 25}, {"line_end": "none"}),
+    fixed("stock", {"location": 14, "sku": 24, "on_hand": 8}, {"line_end": "none", "unit": "bytes"}),
+    fixed("status", {"reference": 24, "status": 22, "message": 9, "carrier": 22}, IN_BYTES),
     fixed("stock", {"location": 14, "sku": 14, "on_hand": 8, "reserved": 6, "as_of": 25}),
     fixed("status", {"reference": 14, "status": 22, "message": 10, "carrier": 22}),
     fixed(
@@ -267,6 +271,12 @@ RECORD_TYPES = {
         "header_match": "loose",
     },
     "told by their headers": {"types": {"h": {"header": True}, "d": {"header": True, "in": "h"}}, "delimiter": "\t"},
+    "fixed": {
+        "types": {"h": {"equals": "H"}, "d": {"equals": "D", "in": "h"}},
+        "fixed": True,
+        "type_width": 2,
+        "unit": "bytes",
+    },
     "sections": {
         "types": {"h": {"marker": "[H]", "header": True}, "d": {"marker": "[D]", "header": True, "in": "h"}},
         "delimiter": ",",
@@ -276,16 +286,44 @@ RECORD_TYPES = {
 
 def record_types(options: dict[str, Any]) -> Layout:
     names = ["fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price"]
-    headed = "header" in options["types"]["h"]
+    headed, wide = "header" in options["types"]["h"], {"width": 60} if options.get("fixed") else {}
     placed = [
-        {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name}
-        for number, name in enumerate(names, start=2)
+        {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name, **wide}
+        for number, name in zip(range(3, 999, 60) if wide else range(2, 99), names, strict=False)
     ]
     codec = {"type": "records", **options}
     return load_layout({"fcflow": "layout/1", "kind": "orders", "codec": codec, "fields": placed})
 
 
 RECORDS = [record_types(options) for options in RECORD_TYPES.values()]
+TAGGED: list[dict[str, Any]] = [
+    {"begins_with": "ID", "count_tag": "COUNT"},
+    {"ends_with": "END", "delimiter": "=", "line_end": "lf", "comment": "#"},
+    {"blank_lines": "separate", "delimiter": ": ", "ignore_case": True, "encoding": "utf-16"},
+]
+
+
+def tagged(options: dict[str, Any]) -> list[Layout]:
+    loops = {"item": {"starts_with": "SKU", "tags": ["QTY", "PRICE"]}}
+    order = {"ID": "fulfilment_id", "NAME": "ship_to.name", "NOTE": "notes", "TAG": "tags"}
+    order |= {"item[]/SKU": "line.sku", "item[]/QTY": "line.quantity", "item[]/PRICE": "line.unit_price"}
+    status = {"ID": "reference", "STATUS": "status", "NOTE": "message", "LEFT": "shipped_at"}
+    status |= {"CARRIER": "carrier", "TRACKING": "tracking_numbers"}
+    stock = {"ID": "sku", "PLACE": "location", "QTY": "on_hand", "AT": "as_of"}
+    made = [("orders", order, loops), ("status", status, {}), ("stock", stock, {})]
+    return [
+        load_layout(
+            {
+                "fcflow": "layout/1",
+                "kind": kind,
+                "codec": {"type": "tagged", "loops": inner, **options},
+                "fields": [{"at": at, "field": name} for at, name in places.items()],
+            }
+        )
+        for kind, places, inner in made
+    ]
+
+
 PACKED = [
     load_layout({**document("stock", {"type": "delimited"}, STOCK), "packed": packed})
     for packed in ({"type": "gzip"}, {"type": "zip", "member": "stock.csv"})
@@ -293,6 +331,8 @@ PACKED = [
 
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
 ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED, "summed": SUMMED}
+ALL |= {"tagged": [layout for options in TAGGED for layout in tagged(options)]}
+ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED}
 ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
 
 

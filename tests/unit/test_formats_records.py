@@ -440,3 +440,18 @@ def test_fields_do_not_lie_over_each_other():
         assert said in str(refused.value)
     read = layout("stock", codec, sku, ("row/8", "aside.tail", {"width": 4, "direction": "read"}))
     assert read.read(b"RMUG-000-77\n")[0][0].value.sku == "MUG-000-77"
+    assert read.encode([StockLevel(sku="MUG-000-77")]) == b"RMUG-000-77\r\n"
+
+
+def test_a_mark_may_be_read_as_a_field():
+    """
+    It is written as the mark that it is.
+    """
+    codec = {**DELIMITED, "types": {"row": {"equals": ["S", "C"]}}}
+    words = {"map": {"S": "shipped", "C": "cancelled"}, "direction": "read"}
+    made = layout("status", codec, ("row/1", "status", words), ("row/2", "reference"))
+    records, _ = made.read(b"S|A1\nC|A2\n")
+    assert [str(each.value.status) for each in records] == ["shipped", "cancelled"]
+    assert made.encode([each.value for each in records]) == b"S|A1\nS|A2\n"
+    both = layout("status", codec, ("row/1", "status", {"map": words["map"]}), ("row/2", "reference"))
+    assert both.encode([each.value for each in records]) == b"S|A1\nC|A2\n"

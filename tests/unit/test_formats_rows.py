@@ -332,5 +332,5 @@ def test_a_header_of_one_column_asks_for_the_delimiter():
     """
     When it holds another one.
     """
-    with pytest.raises(FormatError, match="it is one column, with ';' in it; is that the delimiter?"):
+    with pytest.raises(FormatError, match=r"it is one column, with ';' in it; is that the delimiter\?"):
         layout("stock", {}, ("SKU", "sku"), ("Qty", "on_hand")).read(b"SKU;Qty\nMUG;1\n")

@@ -192,7 +192,9 @@ class Check:
             for index, at in enumerate(each.places):
                 width = each.width_of(index)
                 if width is not None and widths.setdefault(at, width) != width:
-                    self.fault("another field stands there", f"{each.path}.width", expected=str(widths[at]), found=width)
+                    self.fault(
+                        "another field stands there", f"{each.path}.width", expected=str(widths[at]), found=width
+                    )
             for at in each.places if each.writes else ():
                 if written.setdefault(at, each) is not each:
                     said = f'is written twice; say "direction": "read" here or at {written[at].path}'

@@ -158,6 +158,11 @@ class Place:
     optional: bool
     options: Mapping[str, Any]
 
+    @property
+    def is_only_read(self) -> bool:
+        """Whether nothing is ever written there; such places may lie over others."""
+        return self.options.get("direction") == "read"
+
 
 class Unreadable(ValueError):  # a signal inside formats; callers see a Problem
     """A cell that does not hold what its field needs; says what was expected."""

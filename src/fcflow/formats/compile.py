@@ -104,8 +104,9 @@ class _Compiler:
             for index, at in enumerate(each.places):
                 place = self._place(each, index, at)
                 known = places.setdefault(at, place)
-                if known is not place and not place.optional:
-                    places[at] = evolve(known, optional=False)
+                if known is not place:
+                    says = place if each.writes else known
+                    places[at] = evolve(known, optional=known.optional and place.optional, options=says.options)
         for index, skip in enumerate(self._document.get("skip", ())):
             place = Place(at=skip["at"], type="text", path=f"$.skip[{index}]", name=None, optional=True, options={})
             places.setdefault(skip["at"], place)

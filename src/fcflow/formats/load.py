@@ -27,6 +27,7 @@ from fcflow.formats.json_lines import build_json_lines, without_repeats
 from fcflow.formats.layout import Engine, Layout
 from fcflow.formats.records import build_records
 from fcflow.formats.shape import codec_schema, nearest, shape_faults
+from fcflow.formats.tagged import build_tagged
 from fcflow.formats.x12 import build_x12
 from fcflow.formats.xlsx import build_xlsx
 from fcflow.formats.xml import build_xml
@@ -34,7 +35,7 @@ from fcflow.formats.xml import build_xml
 __all__ = ["builtin_codecs", "builtin_layouts", "load_layout"]
 
 
-_WHOLE = ("edifact", "form", "json", "json_lines", "records", "x12", "xml")
+_WHOLE = ("edifact", "form", "json", "json_lines", "records", "tagged", "x12", "xml")
 
 
 @cache
@@ -44,7 +45,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
 
     Example:
         >>> sorted(builtin_codecs())
-        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'records', 'x12', 'xlsx', 'xml']
+        ['delimited', 'edifact', 'fixed_width', 'form', 'json', 'json_lines', 'records', 'tagged', 'x12', 'xlsx', 'xml']
     """
     builds: dict[str, tuple[Callable[..., Any], str]] = {
         "delimited": (build_delimited, "cells between delimiters"),
@@ -53,6 +54,7 @@ def builtin_codecs() -> Mapping[str, CodecType]:
         "form": (build_form, "one form post an order"),
         "json": (build_json, "one JSON document"),
         "records": (build_records, "lines of several types"),
+        "tagged": (build_tagged, "lines of a tag and a value"),
         "xml": (build_xml, "an element a record"),
         "xlsx": (build_xlsx, "a spreadsheet"),
         "x12": (build_x12, "transaction sets of X12"),

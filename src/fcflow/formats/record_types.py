@@ -177,6 +177,8 @@ def type_faults(types: Mapping[str, LineType], options: Mapping[str, Any], place
     for each in types.values():
         yield from _level_faults(each, types)
         yield from _total_faults(each, types, options, places)
+    if "unit" in options and not options.get("fixed"):
+        yield Fault("only fixed lines are measured", path="$.codec.unit")
     if options.get("fixed"):
         yield from _overlap_faults(places)
     if options.get("fixed") and any("equals" not in each for each in options["types"].values()):
@@ -228,7 +230,7 @@ def _total_faults(
 
 def _overlap_faults(places: Sequence[Place]) -> Iterator[Fault]:
     """Characters of a fixed line that two fields would write."""
-    written = [place for place in places if place.options.get("direction") != "read" and "width" in place.options]
+    written = [place for place in places if not place.is_only_read and "width" in place.options]
     spots = [(*split_place(str(place.at)), place) for place in written]
     known = sorted(((name, at, place) for name, at, place in spots if isinstance(at, int)), key=lambda each: each[:2])
     for (name, start, before), (other, at, place) in pairwise(known):

@@ -18,10 +18,9 @@ from attrs import define, field, frozen
 from immutabledict import immutabledict
 
 from fcflow.errors import FormatError, LayoutError
-from fcflow.formats.cells import limited
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
 from fcflow.formats.columns import FOLDS, is_blank
-from fcflow.formats.fixed_width import Slot
+from fcflow.formats.fixed_width import Ruler, Slot, ruler_faults
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.nesting import Nest, Twig
 from fcflow.formats.record_types import LineType, Tally, Total, line_types, place_faults, split_place, type_faults
@@ -36,11 +35,11 @@ _STAND_IN = "\U0010fffd"  # for a delimiter of several characters, which the csv
 
 @define
 class _Line:
-    """One line of a type, and the lines that lie in it."""
+    """One line of a type, and the lines that lie in it; a fixed line as what positions count."""
 
     type: LineType
     number: int
-    text: str
+    text: str | bytes
     cells: list[str]
     names: list[str]
     below: dict[str, list[_Line]] = field(factory=dict)
@@ -110,6 +109,7 @@ class RecordsCodec:
         self._numbers = _Numbers(options["numbered"]) if "numbered" in options else None
         keeps = not self._fixed and self._quote is not None and "line_breaks" in options
         self._text = TextOptions(options, keeps_breaks=keeps)
+        self._ruler = Ruler.of(options, self._text)
         self._know_types(options["types"])
         self._know_places(places)
         self.content_type = f"text/plain; charset={self._text.encoding}"
@@ -126,7 +126,7 @@ class RecordsCodec:
         self._first = next(each for each in kinds if each.within is None)
 
     def _know_places(self, places: Sequence[Place]) -> None:
-        self._spots = [_spot(place, self._types, self._fixed) for place in places]
+        self._spots = [_spot(place, self._types, self._ruler if self._fixed else None) for place in places]
         self._nest = Nest.of([self._chain(spot.type) for spot in self._spots])
         self._positions = [spot.at if isinstance(spot.at, int) else None for spot in self._spots]
         self._columns = {name: self._columns_of(each) for name, each in self._types.items()}
@@ -218,7 +218,8 @@ class RecordsCodec:
             if not self._fixed and is_blank(cells):
                 continue
             headed = self._headed_by(cells)
-            kind = headed or self._kind_of(bare, cells) or section
+            measured = self._ruler.measured(bare) if self._fixed else bare
+            kind = headed or self._kind_of(measured, cells) or section
             if kind is not None and kind.has_header and (headed or kind.name not in names):
                 section, names[kind.name] = (
                     section if kind.marks else kind,
@@ -228,9 +229,9 @@ class RecordsCodec:
             expected = next(running)
             if kind is None:
                 tally.count(None)
-                yield from self._unknown(number, bare, cells)
+                yield from self._unknown(number, measured, cells)
                 continue
-            line = _Line(kind, number, bare, cells, names.get(kind.name, []))
+            line = _Line(kind, number, measured, cells, names.get(kind.name, []))
             if self._numbers:
                 self._numbers.check(self._told(line, self._numbers.at, self._numbers.width), expected, number)
             self._tell(line, tally)
@@ -280,26 +281,29 @@ class RecordsCodec:
         found = {self._fold(cell.strip()) for cell in cells}
         return next((kind for kind, needed in self._headed if needed and needed <= found), None)
 
-    def _kind_of(self, text: str, cells: Sequence[str]) -> LineType | None:
+    def _kind_of(self, text: str | bytes, cells: Sequence[str]) -> LineType | None:
         if self._fixed and not self._width:
-            marks = [mark for mark in self._longest_first if text.startswith(mark, self._at - 1)]
+            marks = [mark for mark in self._longest_first if self._stands(text, self._at, mark)]
         else:
             marks = [self._mark_of(text, cells)]
         known = (kind for mark in marks for kind in self._by_mark.get(mark, ()))
         return next((kind for kind in known if not kind.where or self._holds(kind, text, cells)), None)
 
-    def _holds(self, kind: LineType, text: str, cells: Sequence[str]) -> bool:
+    def _stands(self, text: str | bytes, at: int, said: str) -> bool:
+        return self._ruler.cut(text, at - 1, at - 1 + self._ruler.size(said)) == said
+
+    def _holds(self, kind: LineType, text: str | bytes, cells: Sequence[str]) -> bool:
         if self._fixed:
-            return all(text.startswith(said, at - 1) for at, said in kind.where.items())
+            return all(self._stands(text, at, said) for at, said in kind.where.items())
         return all(len(cells) >= at and cells[at - 1].strip() == said for at, said in kind.where.items())
 
-    def _mark_of(self, text: str, cells: Sequence[str]) -> str:
+    def _mark_of(self, text: str | bytes, cells: Sequence[str]) -> str:
         if self._fixed:
-            width = self._width or max(map(len, self._by_mark), default=1)
-            return text[self._at - 1 : self._at - 1 + width].strip()
+            width = self._width or max(map(self._ruler.size, self._by_mark), default=1)
+            return self._ruler.cut(text, self._at - 1, self._at - 1 + width).strip()
         return cells[self._at - 1].strip() if len(cells) >= self._at else ""
 
-    def _unknown(self, number: int, text: str, cells: Sequence[str]) -> Iterator[Problem]:
+    def _unknown(self, number: int, text: str | bytes, cells: Sequence[str]) -> Iterator[Problem]:
         if self._strict:
             found = self._mark_of(text, cells) if self._by_mark else None
             expected = "one of " + ", ".join([*self._by_mark, *self._markers])
@@ -334,7 +338,8 @@ class RecordsCodec:
         """A number that a line says; where a fixed line has no width for it, it goes on to the next blank."""
         if not self._fixed:
             return self._text_at(line, _Spot(line.type, at, None)).strip()
-        return line.text[at - 1 : at - 1 + width].strip() if width else (line.text[at - 1 :].split() or [""])[0]
+        found = self._ruler.cut(line.text, at - 1, at - 1 + width if width else len(line.text))
+        return found.strip() if width else (found.split() or [""])[0]
 
     def _attach(self, line: _Line, record: _Line) -> None:
         """Into the last line of the type that it lies in."""
@@ -371,7 +376,7 @@ class RecordsCodec:
 
     def _text_at(self, line: _Line, spot: _Spot, *, optional: bool = False) -> str:
         if spot.slot is not None:
-            return spot.slot.bare(line.text[spot.slot.start : spot.slot.end])
+            return spot.slot.bare(self._ruler.cut(line.text, spot.slot.start, spot.slot.end))
         if isinstance(spot.at, str):
             name = self._fold(spot.at)
             if name not in line.names and not optional:
@@ -416,7 +421,8 @@ class RecordsCodec:
         return [next(same) for _, same in groupby(entries, key=lambda entry: entry.cells)]
 
     def _draft(self, kind: LineType, cells: Mapping[int, Cell], above: Sequence[str] = ()) -> _Draft:
-        found = {slot: cells.get(slot) for slot in self._columns[kind.name]}
+        slots = (slot for slot in self._columns[kind.name] if not self._places[slot].is_only_read)
+        found = {slot: cells.get(slot) for slot in slots}
         return _Draft(kind, {slot: cell if isinstance(cell, str) else "" for slot, cell in found.items()}, above)
 
     def _tallied(self, drafts: Iterable[_Draft], records: int) -> Tally:
@@ -458,13 +464,11 @@ class RecordsCodec:
 
     def _fixed_line(self, draft: _Draft, said: Mapping[int, str]) -> str:
         slots = [(slot, text) for index, text in draft.texts.items() if (slot := self._spots[index].slot) is not None]
-        ends = [slot.end for slot, _ in slots] + [at - 1 + len(text) for at, text in said.items()]
-        line = [" "] * max([draft.type.length, self._at - 1 + self._width, *ends])
-        for at, text in said.items():
-            line[at - 1 : at - 1 + len(text)] = text
-        for slot, text in slots:
-            line[slot.start : slot.end] = slot.filled(text)
-        return "".join(line)
+        parts = [(at - 1, text) for at, text in said.items()] + [
+            (slot.start, slot.filled(text)) for slot, text in slots
+        ]
+        ends = [start + self._ruler.size(text) for start, text in parts]
+        return self._ruler.laid(max([draft.type.length, self._at - 1 + self._width, *ends]), parts)
 
     def _quoted(self, text: str) -> str:
         quote, escape = self._quote or "", self._escape or ""
@@ -481,7 +485,7 @@ class RecordsCodec:
         text = self._text.carry(text).strip()
         slot = self._spots[place].slot
         if slot is not None:
-            text = limited(text, slot.width, slot.options)
+            text = self._ruler.limited(text, slot.width, slot.options)
             return slot.bare(slot.filled(text)) if text else ""
         if self._quote is None and self._escape is None and self._delimiter in text:
             raise Unwritable(f"expected text without the delimiter {self._delimiter!r}, got {text!r}")
@@ -492,9 +496,10 @@ def _is_of_line(place: Place) -> bool:
     return place.name is not None and place.name.startswith("line.")
 
 
-def _spot(place: Place, types: Mapping[str, LineType], fixed: bool) -> _Spot:
+def _spot(place: Place, types: Mapping[str, LineType], ruler: Ruler | None) -> _Spot:
+    """With *ruler* where the lines are fixed."""
     name, where = split_place(str(place.at))
-    return _Spot(types[name], where, Slot(place, int(where)) if fixed else None)
+    return _Spot(types[name], where, Slot(place, int(where), ruler) if ruler is not None else None)
 
 
 # ------------------------------------------------------------------ checks
@@ -503,7 +508,7 @@ def _spot(place: Place, types: Mapping[str, LineType], fixed: bool) -> _Spot:
 def build_records(options: Mapping[str, Any], places: Sequence[Place]) -> RecordsCodec:
     """The codec that *options* describe; raises `LayoutError` where places and types do not fit."""
     types = line_types(options)
-    faults = [*type_faults(types, options, places)]
+    faults = [*type_faults(types, options, places), *ruler_faults(places, options)]
     for place in places:
         faults += place_faults(place, types, options)
     if faults:

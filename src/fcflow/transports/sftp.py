@@ -98,7 +98,9 @@ class _SftpServer:
     def _is_alive(self) -> bool:
         transport = None if self._ssh is None else self._ssh.get_transport()
         channel = None if self._sftp is None else self._sftp.get_channel()
-        return transport is not None and transport.is_active() and channel is not None and not channel.closed
+        if transport is None or not transport.is_active() or channel is None or channel.closed:
+            return False
+        return self._watched is None or not _has_ended(self._watched)
 
     def _open(self) -> paramiko.SFTPClient:
         if self._sftp is None:
@@ -268,6 +270,16 @@ class _SftpServer:
         if self._owner == os.getpid():
             self._drop()
         self._ssh = self._sftp = None
+
+
+def _has_ended(connection: socket.socket) -> bool:
+    """Whether the other side is gone, which the library's own thread may not have seen yet."""
+    try:
+        return connection.recv(1, socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)) == b""
+    except (BlockingIOError, TimeoutError):
+        return False
+    except OSError:
+        return True
 
 
 def _paramiko() -> Any:
