@@ -232,6 +232,19 @@ TABLES = [
     load_layout({"fcflow": "layout/1", "kind": "orders", "codec": {"type": kind, "repeat": REPEAT}, "fields": NUMBERED})
     for kind in ("delimited", "xlsx")
 ]
+POSITIONS = [{"at": at, "field": each["field"]} for at, each in zip((1, 2, 165, 5, 6, 8), NUMBERED, strict=True)]
+BY_POSITION = {"type": "delimited", "header": False, "repeat": {"at": 5, "columns": 4, "most": 40}}
+TABLES += [
+    load_layout({"fcflow": "layout/1", "kind": "orders", "codec": BY_POSITION, "fields": fields})
+    for fields in (POSITIONS, [*POSITIONS[:2], *POSITIONS[3:]])
+]
+TOTALS = {"equals": "T", "count_at": 2, "count_width": 6, "sum_at": 3, "sum_of": 3, "sum_width": 9, "decimal": ","}
+SUMMED = [
+    load_layout(
+        document("stock", {"type": "delimited", "trailer": TOTALS, "preamble": ["#", "a;b"]}, STOCK, group="sku")
+    ),
+    load_layout(document("stock", {"type": "delimited", "preamble": [""]}, STOCK, group="sku", rows="anywhere")),
+]
 RECORD_TYPES = {
     "delimited": {
         "types": {
@@ -240,6 +253,24 @@ RECORD_TYPES = {
             "t": {"equals": "T", "trailer": {"count_at": 2}},
         }
     },
+    "quoted": {
+        "types": {
+            "f": {"equals": "F", "in": "file", "totals": {"count_at": 3, "count_width": 5}},
+            "h": {"equals": ["H", "K"], "where": {"9": "|"}},
+            "d": {"equals": "D", "in": "h"},
+            "t": {"equals": "T", "trailer": [{"count_at": 2, "counts": "all_lines"}, {"sum_at": 3, "sum_of": "d/6"}]},
+        },
+        "delimiter": "||",
+        "escape": "^",
+        "quote_all": True,
+        "line_breaks": "keep",
+        "numbered": {"at": 12, "first": 0},
+    },
+    "headed": {
+        "types": {"h": {"equals": "H", "header": True}, "d": {"equals": "D", "in": "h", "header": True}},
+        "header_match": "loose",
+    },
+    "told by their headers": {"types": {"h": {"header": True}, "d": {"header": True, "in": "h"}}, "delimiter": "\t"},
     "fixed": {
         "types": {"h": {"equals": "H"}, "d": {"equals": "D", "in": "h"}},
         "fixed": True,
@@ -255,7 +286,7 @@ RECORD_TYPES = {
 
 def record_types(options: dict[str, Any]) -> Layout:
     names = ["fulfilment_id", "ship_to.name", "notes", "line.sku", "line.quantity", "line.unit_price"]
-    headed, wide = "marker" in options["types"]["h"], {"width": 60} if options.get("fixed") else {}
+    headed, wide = "header" in options["types"]["h"], {"width": 60} if options.get("fixed") else {}
     placed = [
         {"at": f"{'d' if name.startswith('line.') else 'h'}/{name if headed else number}", "field": name, **wide}
         for number, name in zip(range(3, 999, 60) if wide else range(2, 99), names, strict=False)
@@ -299,6 +330,7 @@ PACKED = [
 ]
 
 ALL: dict[str, list[Layout]] = {name: layouts_of(codec) for name, codec in CODECS.items()}
+ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED, "summed": SUMMED}
 ALL |= {"tagged": [layout for options in TAGGED for layout in tagged(options)]}
 ALL |= {"records": RECORDS, "numbered": TABLES, "packed": PACKED}
 ALL |= {"fixed": FIXED, "form": [form()], "meant": meant()} | {name: [load_layout(name)] for name in builtin_layouts()}
@@ -483,6 +515,8 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "from": st.sampled_from(("file_name", "modified_at")),
     "location": st.sampled_from(("leeds", "york")),
     "join": st.sampled_from(("|", ";")),
+    "fallback": st.sampled_from((["ship_to.name"], ["notes", "bill_to.name"], ["line.title"], ["location", "sku"])),
+    "if_differs": st.sampled_from(("refuse", "first", "join")),
 }
 FIXED_KEYS = {"stock": ["sku"], "status": ["reference"], "orders": ["fulfilment_id", "line.sku", "line.quantity"]}
 DRAWN = {
@@ -503,7 +537,17 @@ OF_TYPE = {
 }
 OF_SEVERAL = ("with", "split_at", "if_absent", "capture", "wrap", "max_length")
 OF_ANY = ("map", "map_else", "unmapped", "ignore_case", "default", "empty", "prefix", "suffix", "strip_prefix")
-OF_ANY += ("strip_suffix", "required", "optional", "carry_forward", "direction", "from", "location")
+OF_ANY += (
+    "strip_suffix",
+    "required",
+    "optional",
+    "carry_forward",
+    "direction",
+    "from",
+    "location",
+    "fallback",
+    "if_differs",
+)
 
 
 @st.composite

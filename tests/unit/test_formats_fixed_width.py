@@ -102,3 +102,18 @@ def test_records_are_read_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     records, problems = in_bytes(line_end="none").read(content)
 
     assert ([each.value.on_hand for each in records], problems) == ([12, 7] * 50, [])
+
+
+def test_a_part_of_a_field_may_be_read_as_another() -> None:
+    """
+    Characters that are only read once more may lie over a field that is written.
+    """
+    fields = [
+        {"at": 1, "width": 8, "field": "sku"},
+        {"at": 9, "width": 12, "field": "as_of", "pattern": "%y%m%d%H%M%S"},
+        {"at": 1, "width": 8, "field": "aside.again", "direction": "read"},
+        {"at": 15, "width": 6, "field": "aside.time", "direction": "read"},
+    ]
+    made = load_layout({"fcflow": "layout/1", "kind": "stock", "codec": {"type": "fixed_width"}, "fields": fields})
+    payload = b"MUG     260302093000\r\n"
+    assert made.encode([each.value for each in made.read(payload)[0]]) == payload

@@ -196,7 +196,14 @@ def test_an_unknown_line_is_a_problem_and_so_is_its_record():
         ({"types": {"a": {"equals": "A"}}}, "a", "a type and a position"),
         ({"types": {"a": {"equals": "A"}}}, "b/2", "unknown type"),
         ({"types": {"a": {"equals": "A"}}}, "a/SKU", "have no header"),
-        ({"types": {"a": {"equals": "A"}}, "fixed": True}, "a/2", "type_width"),
+        ({"types": {"a": {"equals": "A"}}, "fixed": True}, "a/2", "width: missing"),
+        ({"types": {"a": {"header": False}}}, "a/2", "expected equals, marker, or a header that tells it"),
+        ({"types": {"a": {"equals": "A", "totals": {"count_at": 2}}}}, "a/2", "totals: only in a line of the file"),
+        (
+            {"types": {"a": {"equals": "A"}, "z": {"equals": "Z", "trailer": {"count_at": 2, "counts": "b"}}}},
+            "a/2",
+            "counts: unknown type: got 'b'",
+        ),
         ({"types": {"a": {"equals": "A"}}, "fixed": True, "type_width": 1}, "a/2", "width: missing"),
         ({"types": {"a": {"equals": "A", "marker": "B"}}}, "a/2", "$.codec.types.a"),
     ],
@@ -218,3 +225,233 @@ def test_nothing_is_written_for_nothing():
     made = layout("stock", {**DELIMITED, "types": types}, ("a/2", "sku"))
     assert made.encode([]) == b"Z|0\n"
     assert made.encode([StockLevel(sku="MUG")]) == b"A|MUG\nZ|1\n"
+
+
+def test_lines_beside_the_order_lines_are_said_once():
+    """
+    Addresses told apart by a second cell, and the totals of an order behind its lines.
+    """
+    types = {
+        "order": {"equals": "H"},
+        "to": {"equals": "A", "where": {"2": "ST"}, "in": "order"},
+        "bill": {"equals": "A", "where": {"2": "BT"}, "in": "order"},
+        "item": {"equals": ["D", "E"], "in": "order"},
+        "sums": {"equals": "S", "in": "order"},
+    }
+    places = (
+        ("order/2", "fulfilment_id", {"required": True}),
+        ("to/3", "ship_to.name"),
+        ("bill/3", "bill_to.name"),
+        ("item/2", "line.sku", {"required": True}),
+        ("item/3", "line.quantity"),
+        ("sums/2", "total_quantity"),
+    )
+    made = layout("orders", {**DELIMITED, "types": types}, *places)
+    written = made.encode(ORDERS[:1])
+    assert written.decode().splitlines() == ["H|A1", 'A|ST|"Ada | Byron"', "D|MUG|2", "D|CUP|1", "S|3"]
+    assert [each.value for each in made.read(written)[0]] == [made.project(ORDERS[0])]
+
+    records, problems = made.read(b"H|A1\nA|BT|Bo\nD|MUG|2\nA|ST|Ada\nE|CUP|1\nS|3\nH|A2\nA|ST|Ada\n")
+    assert [str(each) for each in problems] == ["line 7, column 2 (line.sku): expected a SKU, got ''"]
+    [order] = [each.value for each in records]
+    assert (order.order.ship_to.name, order.order.bill_to.name) == ("Ada", "Bo")
+    assert [(line.line_id, line.sku) for line in order.lines] == [("1", "MUG"), ("2", "CUP")]
+
+
+def test_a_problem_names_its_own_line_and_position():
+    """
+    Once, even where it is in the head of an order of several lines.
+    """
+    made = layout("orders", DELIMITED, *PLACES, ("order/4", "received_at"))
+    _, problems = made.read(b"H|A1|Ada|soon\nD|MUG|2\nD|CUP|1\nH|A2|Bo\nD|HAT|1\nD|CAP|x\nFT|2|4\n")
+    assert [(each.line, each.column, each.field) for each in problems] == [
+        (1, 4, "received_at"),
+        (6, 3, "line.quantity"),
+    ]
+
+
+NUMBERED = {
+    **DELIMITED,
+    "types": {
+        "file": {"equals": "FH", "in": "file", "totals": {"count_at": 3}},
+        "order": {"equals": "H"},
+        "item": {"equals": "D", "in": "order"},
+        "end": {
+            "equals": "FT",
+            "trailer": [
+                {"count_at": 3, "counts": ["order", "item"], "count_width": 4},
+                {"count_at": 4, "counts": "all_lines"},
+                {"sum_at": 5, "sum_of": "item/4", "decimal": ",", "sum_width": 6},
+            ],
+        },
+    },
+    "numbered": {"at": 2, "width": 3},
+}
+NUMBERED_PLACES = (("order/3", "fulfilment_id"), ("item/3", "line.sku"), ("item/4", "line.quantity", {"decimal": ","}))
+
+
+def test_lines_are_numbered_and_counted():
+    """
+    In the head of the file as well as at its end, over several types, with zeros before the numbers.
+    """
+    made = layout("orders", NUMBERED, *NUMBERED_PLACES)
+    written = made.encode(ORDERS)
+    assert written.decode().splitlines() == [
+        "FH|001|2",
+        "H|002|A1",
+        "D|003|MUG|2",
+        "D|004|CUP|1",
+        "H|005|A2",
+        "D|006|HAT|4",
+        "FT|007|0005|7|000007",
+    ]
+    assert lines_of(made.read(written)[0]) == [("A1", [("MUG", 2), ("CUP", 1)]), ("A2", [("HAT", 4)])]
+    assert made.read(b"FH|1|1\nH|2|A1\nD|3|MUG|2,0\nFT|4|2|4|2,00\n")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"FH|1|1\nH|2|A1\nD|4|MUG|2\nFT|5|2|4|2\n", "line 3: expected the running number 3, got '4'"),
+        (b"FH|1|2\nH|2|A1\nD|3|MUG|2\nFT|4|2|4|2\n", "line 1: the header says '2' records, got 1"),
+        (b"FH|1|1\nH|2|A1\nD|3|MUG|2\nFT|4|3|4|2\n", "line 4: the trailer says '3' order and item, got 2"),
+        (b"FH|1|1\nH|2|A1\nD|3|MUG|2\nFT|4|2|4|2,5\n", "line 4: the trailer says '2,5' item/4, got 2"),
+        (b"FH|1|1\nFT|2|2|4|2\nH|3|A1\n", "line 3: expected nothing after the trailer, got 'H'"),
+        (b'FH|1|1\nH|2|"A1\nD|3|MUG|2\n', "line 2: expected a closing quote, got the end of the file"),
+    ],
+)
+def test_numbers_that_do_not_hold_refuse_the_file(payload, said):
+    """
+    Each with its line, what it says and what there was.
+    """
+    with pytest.raises(FormatError) as refused:
+        layout("orders", NUMBERED, *NUMBERED_PLACES).read(payload)
+    assert said in str(refused.value)
+
+
+def test_totals_of_fixed_lines_stand_next_to_each_other():
+    """
+    A count of eight digits and a sum of twelve, with nothing between them; every line has the same length.
+    """
+    trailer = {"count_at": 3, "counts": "row", "count_width": 8, "sum_at": 11, "sum_of": "row/13", "sum_width": 12}
+    types = {"row": {"equals": "01"}, "end": {"equals": "99", "trailer": trailer}}
+    codec = {"type": "records", "fixed": True, "length": 24, "types": types, "line_end": "lf"}
+    made = layout("stock", codec, ("row/3", "sku", {"width": 10}), ("row/13", "on_hand", {"width": 6, "pad": "0"}))
+    levels = [StockLevel(sku="MUG", on_hand=1500), StockLevel(sku="CUP", on_hand=2)]
+    written = made.encode(levels)
+    assert written.decode().splitlines() == [
+        "01MUG       001500      ",
+        "01CUP       000002      ",
+        "9900000002000000001502  ",
+    ]
+    assert [each.value for each in made.read(written)[0]] == levels
+
+
+def test_the_longest_mark_counts_where_none_has_a_width():
+    """
+    ``30``, ``300`` and ``310`` are three types, and a number may stand right behind.
+    """
+    types = {
+        "order": {"equals": "30"},
+        "bare": {"equals": "300", "in": "order"},
+        "item": {"equals": "310", "in": "order"},
+    }
+    places = (
+        ("order/3", "fulfilment_id", {"width": 7}),
+        ("item/4", "line.sku", {"width": 5}),
+        ("item/9", "line.quantity", {"width": 3, "pad": "0"}),
+    )
+    made = layout("orders", {"type": "records", "fixed": True, "types": types}, *places)
+    records, problems = made.read(b"301234567\n3001234567\n310MUG  002\n")
+    assert not problems
+    assert lines_of(records) == [("1234567", [("MUG", 2)])]
+
+
+def test_cells_are_quoted_and_escaped_both_ways():
+    """
+    Always quoted if the layout says so; a break inside quotes stands in two lines of the file.
+    """
+    codec = {**DELIMITED, "delimiter": "||", "quote_all": True, "escape": "\\", "line_breaks": "keep"}
+    types = {"order": {"equals": "H"}, "item": {"equals": "D", "in": "order"}}
+    made = layout("orders", {**codec, "types": types}, *PLACES[1:])
+    order = shipping_order("A1", 'Ada "Countess"\nByron || Co \\', MUG=2)
+    written = made.encode([order])
+    assert written.decode() == '"H"||"A1"||"Ada \\"Countess\\"\nByron || Co \\\\"\n"D"||"MUG"||"2"\n'
+    assert [each.value for each in made.read(written)[0]] == [made.project(order)]
+    doubled = layout("orders", {**DELIMITED, "types": types}, *PLACES[1:])
+    _, problems = doubled.read(b'"H"|"A1"x|"Ada"\n"D"|"MUG"|"2"\n')
+    assert "line 1: quotes do not pair up" in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"delivery id,Company\n1,Acme\n,,,\nDelivery ID,ITEM-ID,Amount\n1,MUG,2\n1,CUP,1\n",
+        b"# two tables\n\nCompany,Delivery ID\nAcme,1\nAmount,Item_ID\n2,MUG\n1,CUP\n",
+    ],
+)
+def test_a_section_may_begin_with_its_row_of_names(payload):
+    """
+    Told by its columns, in any order and any case; rows of nothing but delimiters are blank.
+    """
+    types = {"order": {"header": True}, "item": {"header": True, "in": "order"}}
+    codec = {**DELIMITED, "delimiter": ",", "types": types, "header_match": "loose", "comment": "#"}
+    places = (
+        ("order/Delivery ID", "fulfilment_id"),
+        ("order/Company", "ship_to.company"),
+        ("item/Item ID", "line.sku"),
+        ("item/Amount", "line.quantity"),
+    )
+    made = layout("orders", codec, *places)
+    records, problems = made.read(payload)
+    assert not problems
+    assert lines_of(records) == [("1", [("MUG", 2), ("CUP", 1)])]
+    [order] = [each.value for each in records]
+    assert [each.value for each in made.read(made.encode([order]))[0]] == [order]
+
+
+def test_rows_of_names_for_each_type_stand_above_all():
+    """
+    Then a row says by its first cell which of them it goes by.
+    """
+    types = {"row": {"equals": "Balance", "header": True}, "lot": {"equals": "Lot", "header": True, "in": "row"}}
+    codec = {**DELIMITED, "delimiter": ",", "types": types}
+    made = layout("stock", codec, ("row/Item", "sku"), ("row/Quantity", "on_hand"), ("lot/Lot Number", "aside.lot"))
+    levels = [StockLevel(sku="MUG", on_hand=5), StockLevel(sku="CUP", on_hand=1)]
+    payload = b"Balance,Item,Quantity\nLot,Lot Number,Quantity\nBalance,MUG,5\nLot,L1,2\nBalance,CUP,1\n"
+    assert [each.value for each in made.read(payload)[0]] == levels
+    written = made.encode(levels)
+    assert written == b"Balance,Item,Quantity\nLot,Lot Number\nBalance,MUG,5\nBalance,CUP,1\n"
+    assert [each.value for each in made.read(written)[0]] == levels
+
+
+def test_fields_do_not_lie_over_each_other():
+    """
+    Characters that two fields would write, and one place with two widths; what is only read may overlap.
+    """
+    codec = {"type": "records", "fixed": True, "types": {"row": {"equals": "R"}}}
+    sku = ("row/2", "sku", {"width": 10})
+    for at, width, said in (
+        ("row/8", 5, "$.fields[1].at: overlaps $.fields[0]: got 'row/8'"),
+        ("row/2", 5, "$.fields[1].width: another field stands there: expected 10, got 5"),
+    ):
+        with pytest.raises(LayoutError) as refused:
+            layout("stock", codec, sku, (at, "on_hand", {"width": width}))
+        assert said in str(refused.value)
+    read = layout("stock", codec, sku, ("row/8", "aside.tail", {"width": 4, "direction": "read"}))
+    assert read.read(b"RMUG-000-77\n")[0][0].value.sku == "MUG-000-77"
+    assert read.encode([StockLevel(sku="MUG-000-77")]) == b"RMUG-000-77\r\n"
+
+
+def test_a_mark_may_be_read_as_a_field():
+    """
+    It is written as the mark that it is.
+    """
+    codec = {**DELIMITED, "types": {"row": {"equals": ["S", "C"]}}}
+    words = {"map": {"S": "shipped", "C": "cancelled"}, "direction": "read"}
+    made = layout("status", codec, ("row/1", "status", words), ("row/2", "reference"))
+    records, _ = made.read(b"S|A1\nC|A2\n")
+    assert [str(each.value.status) for each in records] == ["shipped", "cancelled"]
+    assert made.encode([each.value for each in records]) == b"S|A1\nS|A2\n"
+    both = layout("status", codec, ("row/1", "status", {"map": words["map"]}), ("row/2", "reference"))
+    assert both.encode([each.value for each in records]) == b"S|A1\nC|A2\n"

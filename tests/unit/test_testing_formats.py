@@ -88,6 +88,7 @@ class TestPipes(FormatContract):
     """The codec as it should be."""
 
     codec = build(Pipes)
+    most_read = 2**20
     layouts = (
         layouts("stock", "sku", "location", "on_hand"),
         layouts("status", "reference", "message", "carrier"),

@@ -10,6 +10,7 @@ from itertools import repeat
 from typing import Any, Protocol
 
 from attrs import evolve, fields
+from immutabledict import immutabledict
 
 from fcflow.formats.bulk_reading import made
 from fcflow.formats.codec import Unreadable, Unwritable
@@ -35,6 +36,7 @@ __all__ = [
     "OrderBinder",
     "StatusBinder",
     "StockBinder",
+    "SummedStockBinder",
     "column_name",
     "is_good_stock",
 ]
@@ -171,6 +173,35 @@ def _counted_out(said: dict[str, Any]) -> dict[str, Any]:
     elif available is not None and on_hand is not None and on_hand - (reserved or 0) > available:
         reserved = on_hand - available
     return said | {"on_hand": on_hand, "reserved": reserved}
+
+
+class SummedStockBinder(CountersBinder):
+    """
+    All neighbouring rows of one SKU at one location, such as its lots, its bins or its states: their counters add up.
+
+    A counter that no row says stays unsaid; of several times the earliest counts. As a sum that lacks a row is wrong, a
+    row that cannot be read leaves nothing of its SKU.
+    """
+
+    grouped = True
+    whole_groups = True
+
+    def key(self, parsed: Parsed) -> Hashable:
+        sku = parsed.get("sku")
+        return None if sku is None else (parsed.get("location") or "", sku)
+
+    def build(self, rows: Sequence[Parsed]) -> StockLevel:
+        if rows[0]["sku"] is None:
+            raise FieldUnreadable("sku", "a SKU")
+        counted = [row for row in rows if SKIPPED not in row]
+        said = {name: _together(name, [row[name] for row in counted if row[name] is not None]) for name in rows[0]}
+        return StockLevel(**_counted_out(said))
+
+
+def _together(name: str, values: Sequence[Any]) -> Any:
+    if name.startswith(ASIDE) or not values:
+        return None
+    return values[0] if name in ("sku", "location") else min(values) if name == "as_of" else sum(values)
 
 
 def column_name(name: str, location: str) -> str:
@@ -358,20 +389,31 @@ class OrderBinder:
         names: The fields that are read.
 
         lenient: Fields of the order that may differ between its rows: the first row counts.
+
+        gathered: Fields whose texts are joined where they differ, by what stands between them.
     """
 
     whole_groups = True
     several = False
     build_all: BuildAll | None = None
 
-    def __init__(self, *, holds: str, per_line: bool, names: frozenset[str], lenient: frozenset[str]) -> None:
+    def __init__(
+        self,
+        *,
+        holds: str,
+        per_line: bool,
+        names: frozenset[str],
+        lenient: frozenset[str],
+        gathered: Mapping[str, str] = immutabledict(),  # immutable
+    ) -> None:
         self._holds = holds
         self.value_types: tuple[type, ...] = (Order if holds == "order" else ShippingOrder,)
         self.grouped = per_line
         self._key = next((name for name in ("fulfilment_id", "order_id", "reference") if name in names), "order_id")
         self._header = tuple(name for name in names if not name.startswith("line."))
         self._lines = tuple(name for name in names if name.startswith("line."))
-        self._lenient = lenient
+        self._lenient = lenient | frozenset(gathered)
+        self._gathered = gathered
 
     def parts(self, value: Any) -> Sequence[Any]:
         return value.lines if self.grouped and value.lines else (None,)
@@ -402,6 +444,9 @@ class OrderBinder:
                     continue
                 if header.setdefault(name, value) != value and name not in self._lenient:
                     raise FieldUnreadable(name, f"the same in every row of the order, {header[name]!s}", str(value))
+        for name, between in self._gathered.items():
+            if name in header:
+                header[name] = between.join(dict.fromkeys(row[name] for row in rows if row[name]))
         return header
 
     def _unjoined(self, row: Parsed) -> list[dict[str, Any]]:

@@ -40,7 +40,10 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
     "case": ("text", "list"),
     "country": ("country",),
 }
-_STANDS_ALONE = ("when", "cases", "map", "map_else", "unmapped", "constant", "carry_forward", "from", "location")
+_STANDS_ALONE = (
+    "when", "cases", "map", "map_else", "unmapped", "constant", "carry_forward", "from", "location", "fallback",
+    "if_differs",
+)  # fmt: skip
 _NEEDS_SEVERAL = ("with", "split_at", "if_absent", "wrap")
 _COUNTERS = ("on_hand", "reserved", "inbound", "available", "frozen", "as_of")
 _UNKNOWN_TYPE = "text"
@@ -78,6 +81,11 @@ class FieldSpec:
     def places(self) -> Sequence[str | int]:
         at = self.spec.get("at", [])
         return at if isinstance(at, list) else [at]
+
+    def width_of(self, index: int) -> int | None:
+        """The width of one of its places, where it has one."""
+        width = self.spec.get("width")
+        return width if not isinstance(width, list) else width[index] if index < len(width) else None
 
     @property
     def is_several(self) -> bool:
@@ -131,7 +139,7 @@ class Check:
     @property
     def is_grouped(self) -> bool:
         """Whether a record may have several rows."""
-        return self.is_per_line if self.kind == "orders" else self.document.get("group") == "reference"
+        return self.is_per_line if self.kind == "orders" else self.document.get("group", "none") != "none"
 
     def fault(self, message: str, path: str, *, expected: str | None = None, found: object = None) -> None:
         self.faults.append(Fault(message, path=path, expected=expected, found=found))
@@ -168,15 +176,25 @@ class Check:
             self.fault("stands alone", "$.codec.encoding", found=DETECT)
 
     def _check_kind(self) -> None:
-        only = {"value": "orders", "one_row_per": "orders", "group": "status"}
+        only = {"value": "orders", "one_row_per": "orders"}
         for key, kind in only.items():
             if key in self.document and self.kind != kind:
                 self.fault(f"only for layouts of kind {kind}", f"$.{key}", found=self.document[key])
+        for way, kind in (("reference", "status"), ("sku", "stock")):
+            if self.document.get("group") == way and self.kind != kind:
+                self.fault(f"only for layouts of kind {kind}", "$.group", found=way)
 
     def _check_twice(self) -> None:
         """A place that is written twice, a field that is read from two places."""
         written: dict[str | int, FieldSpec] = {}
+        widths: dict[str | int, Any] = {}
         for each in self.fields:
+            for index, at in enumerate(each.places):
+                width = each.width_of(index)
+                if width is not None and widths.setdefault(at, width) != width:
+                    self.fault(
+                        "another field stands there", f"{each.path}.width", expected=str(widths[at]), found=width
+                    )
             for at in each.places if each.writes else ():
                 if written.setdefault(at, each) is not each:
                     said = f'is written twice; say "direction": "read" here or at {written[at].path}'
@@ -191,6 +209,8 @@ class Check:
 
     def _check_locations(self) -> None:
         own = [each for each in self.fields if "location" in each.spec]
+        if own and self.is_grouped:
+            self.fault("does not go with counters that have locations of their own", "$.group", found="sku")
         for each in own:
             if self.kind != "stock" or each.info is None or each.info.name not in _COUNTERS:
                 expected = "a counter of stock, " + ", ".join(_COUNTERS)
@@ -215,7 +235,14 @@ class Check:
         made = FieldSpec(index=index, spec=self._spelt(spec, known, type_), infos=known, type=type_)
         made.joined = self._joins() and any(info.on_line for info in known)
         checks = (self._check_what, self._check_several, self._check_condition, self._check_options, self._check_from)
-        for check in (*checks, self._check_words, self._check_numbers, self._check_time):
+        for check in (
+            *checks,
+            self._check_rows_of,
+            self._check_fallback,
+            self._check_words,
+            self._check_numbers,
+            self._check_time,
+        ):
             check(made)
         return made
 
@@ -267,8 +294,9 @@ class Check:
         if isinstance(width, list) and len(width) != len(made.places):
             self.fault("", f"{made.path}.width", expected=f"{len(made.places)} widths, one a place", found=len(width))
         if not made.is_several:
+            joins = {"with"} if made.spec.get("if_differs") == "join" else set()
             for key in _NEEDS_SEVERAL:
-                if key in made.spec:
+                if key in made.spec and key not in joins:
                     self.fault("only where several fields or places are joined", f"{made.path}.{key}")
             return
         for key in _STANDS_ALONE:
@@ -286,6 +314,36 @@ class Check:
             self.fault("cannot be read", made.path, expected="split_at, capture, or if_absent: keep")
         if made.spec.get("wrap") and (len(made.places) < 2 or not {"max_length", "width"} & set(made.spec)):
             self.fault("needs several places and a max_length", f"{made.path}.wrap")
+
+    def _check_rows_of(self, made: FieldSpec) -> None:
+        """What is said of rows of an order that differ."""
+        way, path = made.spec.get("if_differs"), f"{made.path}.if_differs"
+        if way is None:
+            return
+        if self.kind != "orders" or made.info is None or made.info.on_line:
+            self.fault("only for a field of a whole order", path, found=way)
+        if way == "join" and made.type != "text":
+            self.fault(f"does not fit a field of type {made.type}", path, found=way)
+
+    def fallbacks(self, made: FieldSpec) -> list[FieldInfo]:
+        """The fields that are asked where the field itself says nothing."""
+        found = [find_field(self.kind, self.holds, name) for name in made.spec.get("fallback", ())]
+        return [info for info in found if info is not None]
+
+    def _check_fallback(self, made: FieldSpec) -> None:
+        names, path = made.spec.get("fallback", ()), f"{made.path}.fallback"
+        if names and (made.info is None or len(made.places) != 1):
+            self.fault("only with one field in one place", path)
+            return
+        for position, name in enumerate(names):
+            info = find_field(self.kind, self.holds, name)
+            if info is None:
+                expected = nearest_field(self.kind, self.holds, name)
+                self.fault("unknown field", f"{path}[{position}]", expected=expected, found=name)
+            elif made.info and (info.type, info.on_line, info.of_payload) != (made.type, made.info.on_line, None):
+                where = "lines" if made.info.on_line else "the whole record"
+                expected = f"a field of {where} of type {made.type}"
+                self.fault("", f"{path}[{position}]", expected=expected, found=f"{name}, which is {info.type}")
 
     def _check_condition(self, made: FieldSpec) -> None:
         spec, path = made.spec, made.path

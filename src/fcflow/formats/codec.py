@@ -76,12 +76,15 @@ class Row(NamedTuple):
         raw: Every cell of the row as it stood, by header or position.
 
         columns: Of each place, the 1-based column that messages name, or ``None``.
+
+        lines: Of each place, the line that messages name, where a row is made of several lines.
     """
 
     line: int
     cells: Sequence[Cell]
     raw: immutabledict[str, str]
     columns: Sequence[int | None]
+    lines: Sequence[int] | None = None
 
 
 @frozen
@@ -154,6 +157,11 @@ class Place:
     name: str | None
     optional: bool
     options: Mapping[str, Any]
+
+    @property
+    def is_only_read(self) -> bool:
+        """Whether nothing is ever written there; such places may lie over others."""
+        return self.options.get("direction") == "read"
 
 
 class Unreadable(ValueError):  # a signal inside formats; callers see a Problem

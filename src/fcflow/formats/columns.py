@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -19,10 +19,12 @@ from fcflow.errors import Fault, FormatError
 from fcflow.formats.codec import Block, Cell, Place, Row
 from fcflow.model import Problem
 
-__all__ = ["Blocker", "Columns", "Framer", "column_faults", "is_blank"]
+__all__ = ["FOLDS", "Blocker", "Columns", "Framer", "column_faults", "is_blank"]
 
 Framer: TypeAlias = Callable[[list[str], int], Sequence[Row | Problem]]
 """From a record and its line to its rows."""
+
+_Frame: TypeAlias = Callable[[list[str], int], Row | Problem]
 
 Blocker: TypeAlias = Callable[[Sequence[list[str]], int], Block]
 """From neighbouring records and the line of the first to their block."""
@@ -47,7 +49,7 @@ class Columns:
     def __init__(self, places: Sequence[Place], options: Mapping[str, Any]) -> None:
         self._places = places
         old = "ignore_case" if options.get("header_ignore_case") else "exact"
-        self._fold = _FOLDS[options.get("header_match", old)]
+        self._fold = FOLDS[options.get("header_match", old)]
         self._called: Mapping[str, Sequence[str]] = options.get("also_called", immutabledict())
         self._pads = options.get("short_rows", "refuse") == "pad"
         self._cuts = options.get("long_rows", "refuse") == "cut"
@@ -55,7 +57,8 @@ class Columns:
         self._first: int = repeat.get("first", 1)
         self._most: int = repeat.get("most", 10)
         self._overflows = repeat.get("if_more", "refuse") == "next_row"
-        self._numbered = [_is_numbered(place) for place in places]
+        self._at, self._stride = repeat.get("at"), repeat.get("columns", 0)
+        self._numbered = [_is_numbered(place, repeat) for place in places]
         self.repeats = any(self._numbered)
 
     # -------------------------------------------------------------- reading
@@ -80,6 +83,8 @@ class Columns:
         Raises:
             FormatError: A place is missing, or stands there twice.
         """
+        if self._at is not None and names is None:
+            return self._framer_by_position()
         numbers = self._numbers(names) if self.repeats else [None]
         slots = [self._slots(names, number) for number in numbers]
         if names is not None:
@@ -88,16 +93,38 @@ class Columns:
         if not self.repeats:
             [frame] = frames
             return lambda record, line: [frame(record, line)]
+        return lambda record, line: self._rows_by(frames, record, line)
+
+    def _rows_by(self, frames: Iterable[_Frame], record: list[str], line: int) -> list[Row | Problem]:
+        """A row for each number that says something, and for the first at least."""
+        rows = [frame(record, line) for frame in frames]
+        if not isinstance(rows[0], Row):
+            return rows[:1]
         numbered = [index for index, is_numbered in enumerate(self._numbered) if is_numbered]
+        said = [row for row in rows if isinstance(row, Row) and any(_says(row.cells[i]) for i in numbered)]
+        return list(said) or rows[:1]
+
+    def _framer_by_position(self) -> Framer:
+        """Where columns that come again have no names, the length of a record says how often they do."""
+        start, stride, frames = (self._at or 1) - 1, self._stride, list[_Frame]()
 
         def framed(record: list[str], line: int) -> list[Row | Problem]:
-            rows = [frame(record, line) for frame in frames]
-            if not isinstance(rows[0], Row):
-                return rows[:1]
-            said = [row for row in rows if isinstance(row, Row) and any(_says(row.cells[i]) for i in numbered)]
-            return list(said) or rows[:1]
+            times = self._most if self._ends_fixed else max(1, -(-(len(record) - start) // stride))
+            if times > MOST_NUMBERS:
+                return [Problem(line=line, expected=f"at most {start + MOST_NUMBERS * stride} columns")]
+            if start < len(record) < start + times * stride and not self._ends_fixed:
+                record = record + [""] * (start + times * stride - len(record))
+            for number in range(self._first + len(frames), self._first + times):
+                frames.append(self._frame(None, self._slots(None, number)))
+            return self._rows_by(frames[:times], record, line)
 
         return framed
+
+    @property
+    def _ends_fixed(self) -> bool:
+        """Whether something stands behind the columns that come again."""
+        end = (self._at or 1) + self._stride
+        return any(isinstance(place.at, int) and place.at >= end for place in self._places)
 
     def blocker(self, names: Sequence[str] | None, frame: Framer) -> Blocker | None:
         """The function from many records to a block; ``None`` where columns come again."""
@@ -126,7 +153,8 @@ class Columns:
 
     def _slot(self, place: Place, found: Mapping[str, list[int]], number: int | None) -> int | None:
         if isinstance(place.at, int):
-            return place.at - 1
+            is_numbered = number is not None and self._at is not None and self._at <= place.at < self._at + self._stride
+            return place.at - 1 + (((number or 0) - self._first) * self._stride if is_numbered else 0)
         at = [index for name in dict.fromkeys(self._names_of(place, number)) for index in found.get(name, ())]
         if len(at) > 1:
             raise FormatError(f"header: expected column {place.at!r} once, got it {len(at)} times")
@@ -139,7 +167,7 @@ class Columns:
             if not place.optional and all(each[index] is None for each in slots)
         ]
         if missing:
-            raise FormatError("header: " + "; ".join(_missing(missing, names)))
+            raise FormatError("header: " + "; ".join([*_missing(missing, names), *_undivided(names)]))
 
     def _frame(
         self, names: Sequence[str] | None, slots: Sequence[int | None]
@@ -224,7 +252,10 @@ class Columns:
         free = iter(index for index in range(10**6) if index not in taken)
         order: dict[tuple[int, int | None], int] = {}
         for index, place in enumerate(self._places):
-            if isinstance(place.at, int):
+            if isinstance(place.at, int) and self._numbered[index]:
+                for number in range(self._first, self._first + self._most):
+                    order[index, number] = place.at - 1 + (number - self._first) * self._stride
+            elif isinstance(place.at, int):
                 order[index, None] = place.at - 1
             elif not self._numbered[index]:
                 order[index, None] = next(free)
@@ -235,8 +266,11 @@ class Columns:
         return order, max(order.values(), default=-1) + 1
 
 
-def _is_numbered(place: Place) -> bool:
-    return isinstance(place.at, str) and "{n}" in place.at
+def _is_numbered(place: Place, repeat: Mapping[str, Any]) -> bool:
+    """Whether a place comes again: by its name, or because it lies where columns do."""
+    if isinstance(place.at, str):
+        return "{n}" in place.at
+    return "at" in repeat and repeat["at"] <= place.at < repeat["at"] + repeat["columns"]
 
 
 def _says(cell: Cell) -> bool:
@@ -247,7 +281,8 @@ def _loose(name: str) -> str:
     return _LOOSE.sub("", name.casefold())
 
 
-_FOLDS: Mapping[str, Callable[[str], str]] = {"exact": str, "ignore_case": str.casefold, "loose": _loose}
+FOLDS: Mapping[str, Callable[[str], str]] = {"exact": str, "ignore_case": str.casefold, "loose": _loose}
+"""What is left of the name of a column when names are compared, by ``header_match``."""
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -259,6 +294,12 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen.add(key)
         keys.append(key)
     return keys
+
+
+def _undivided(names: Sequence[str]) -> Iterator[str]:
+    """A hint where the header looks as if it had another delimiter."""
+    marks = [mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]]
+    yield from (f"it is one column, with {mark!r} in it; is that the delimiter?" for mark in marks[:1])
 
 
 def _missing(places: Sequence[str], names: Sequence[str]) -> Iterator[str]:
@@ -283,5 +324,16 @@ def column_faults(places: Sequence[Place], options: Mapping[str, Any]) -> Iterat
     for name in options.get("also_called", ()):
         if name not in known:
             yield Fault("no field stands there", path=f"$.codec.also_called.{name}", found=name)
-    if "repeat" in options and not any(_is_numbered(place) for place in places):
-        yield Fault("no column comes again", path="$.codec.repeat", expected="a place such as item_{n}_sku")
+    repeat = options.get("repeat", immutabledict())
+    if "repeat" in options and not any(_is_numbered(place, repeat) for place in places):
+        expected = "a place among those columns" if "at" in repeat else "a place such as item_{n}_sku"
+        yield Fault("no column comes again", path="$.codec.repeat", expected=expected)
+    if "at" in repeat and not headless:
+        yield Fault("only without a header", path="$.codec.repeat.at", expected="places such as item_{n}_sku")
+    end = repeat.get("at", 0) + repeat.get("columns", 0) * repeat.get("most", 10)
+    for place in places if "at" in repeat else ():
+        if isinstance(place.at, int) and not _is_numbered(place, repeat) and repeat["at"] <= place.at < end:
+            expected = f"a place before column {repeat['at']}, or from {end} on"
+            yield Fault(
+                "lies among columns that come again", path=f"{place.path}.at", expected=expected, found=place.at
+            )

@@ -17,6 +17,7 @@ from fcflow.formats.bind import (
     OrderBinder,
     StatusBinder,
     StockBinder,
+    SummedStockBinder,
     column_name,
 )
 from fcflow.formats.cells import (
@@ -33,7 +34,7 @@ from fcflow.formats.cells import (
 from fcflow.formats.check import Check, FieldSpec
 from fcflow.formats.codec import Cell, Place, Unreadable, Unwritable
 from fcflow.formats.deriving import compile_derived
-from fcflow.formats.fields import ASIDE, FieldInfo, Written
+from fcflow.formats.fields import ASIDE, FieldInfo, Getter, Written
 from fcflow.formats.layout import Engine, MappedEngine
 from fcflow.formats.moments import moment_in
 from fcflow.formats.packing import PackedCodec
@@ -103,8 +104,9 @@ class _Compiler:
             for index, at in enumerate(each.places):
                 place = self._place(each, index, at)
                 known = places.setdefault(at, place)
-                if known is not place and not place.optional:
-                    places[at] = evolve(known, optional=False)
+                if known is not place:
+                    says = place if each.writes else known
+                    places[at] = evolve(known, optional=known.optional and place.optional, options=says.options)
         for index, skip in enumerate(self._document.get("skip", ())):
             place = Place(at=skip["at"], type="text", path=f"$.skip[{index}]", name=None, optional=True, options={})
             places.setdefault(skip["at"], place)
@@ -253,7 +255,7 @@ class _Compiler:
         return Writer(
             name=_called(each),
             slot=self._slots[each.places[0]],
-            get=self._conditional(each) if conditional else _getter(each),
+            get=self._conditional(each) if conditional else self._getter(each),
             format=_else_verbatim(write) if conditional else write,
             format_all=formats_each(_else_verbatim(write)) if conditional else write_all,
             **self._scope(each),
@@ -307,7 +309,7 @@ class _Compiler:
 
     def _conditional(self, each: FieldSpec) -> Get:
         """The getter of a place whose text depends on conditions of the rule language."""
-        spec, inner, per_line = each.spec, _getter(each), self._check.is_per_line
+        spec, inner, per_line = each.spec, self._getter(each), self._check.is_per_line
         cases = spec.get("cases", [{key: spec[key] for key in ("when", "then") if key in spec}])
         paths = (
             [f"{each.path}.cases[{i}].when" for i in range(len(cases))] if "cases" in spec else [f"{each.path}.when"]
@@ -326,6 +328,21 @@ class _Compiler:
             return None if otherwise is None else _Verbatim(otherwise)
 
         return get
+
+    def _getter(self, each: FieldSpec) -> Get:
+        if not each.infos:
+            constant = each.spec.get("constant")
+            return lambda value, part, at: constant
+        getters = [_get_of(info) for info in each.infos]
+        if each.info is None:
+            return lambda value, part, at: [get(value, part, at) for get in getters]
+        get = _first_of([each.info.get, *(info.get for info in self._check.fallbacks(each))])
+        if "location" in each.spec:
+            location = each.spec["location"]
+            return lambda value, part, at: get(value, part) if value.location == location else None
+        if each.joined:
+            return lambda value, part, at: [get(value, line) for line in value.lines]
+        return getters[0] if get is each.info.get else lambda value, part, at: get(value, part)
 
     def _condition(self, document: Any, path: str, *, per_line: bool) -> Callable[[Any, Any], bool]:
         from fcflow.rules import compile_condition  # the rule language is only needed where a layout asks
@@ -350,9 +367,17 @@ class _Compiler:
         if self._kind == "status":
             on_lines = any(info.on_line for each in self._fields for info in each.infos)
             return StatusBinder(grouped=self._check.is_grouped, on_lines=on_lines)
-        lenient = frozenset(each.info.name for each in self._fields if each.info and "default" in each.spec)
+        alone = [(each.info.name, each.spec) for each in self._fields if each.info]
+        lenient = frozenset(name for name, spec in alone if "default" in spec or spec.get("if_differs") == "first")
+        gathered = {name: spec.get("with", " ") for name, spec in alone if spec.get("if_differs") == "join"}
         own = frozenset(name for name in names if not name.startswith(ASIDE))
-        return OrderBinder(holds=self._check.holds, per_line=self._check.is_per_line, names=own, lenient=lenient)
+        return OrderBinder(
+            holds=self._check.holds,
+            per_line=self._check.is_per_line,
+            names=own,
+            lenient=lenient,
+            gathered={name: between for name, between in gathered.items() if name in own},
+        )
 
     def _stock_binder(self, names: frozenset[str]) -> Binder:
         columns: dict[str, list[str]] = {}
@@ -361,6 +386,8 @@ class _Compiler:
                 columns.setdefault(each.spec["location"], []).append(each.info.name)
         if columns:
             return ColumnsBinder(columns)
+        if self._check.is_grouped:
+            return SummedStockBinder()
         counts = any(name in ("available", "frozen") or name.startswith(ASIDE) for name in names)
         return CountersBinder() if counts else StockBinder()
 
@@ -416,18 +443,16 @@ def _get_of(info: FieldInfo) -> Get:
     return (lambda value, part, at: get(value, part)) if of_payload is None else lambda value, part, at: of_payload(at)
 
 
-def _getter(each: FieldSpec) -> Get:
-    if not each.infos:
-        constant = each.spec.get("constant")
-        return lambda value, part, at: constant
-    getters = [_get_of(info) for info in each.infos]
-    if each.info is None:
-        return lambda value, part, at: [get(value, part, at) for get in getters]
-    get = each.info.get
-    if "location" in each.spec:
-        location = each.spec["location"]
-        return lambda value, part, at: get(value, part) if value.location == location else None
-    return (lambda value, part, at: [get(value, line) for line in value.lines]) if each.joined else getters[0]
+def _first_of(getters: Sequence[Getter]) -> Getter:
+    """The getter of the first of several fields that says something."""
+    if len(getters) == 1:
+        return getters[0]
+
+    def get(value: Any, part: Any) -> Any:
+        found = (each(value, part) for each in getters)
+        return next((each for each in found if each is not None and each != ()), None)
+
+    return get
 
 
 def _else_verbatim(write: Callable[[Any], str]) -> Callable[[Any], str]:

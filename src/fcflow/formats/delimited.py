@@ -42,6 +42,11 @@ class _Trailer:
         self.count_at: int | None = options.get("count_at")
         self.sum_at: int | None = options.get("sum_at")
         self.sum_of: int | None = options.get("sum_of")
+        self._widths: tuple[int, int] = (options.get("count_width", 0), options.get("sum_width", 0))
+        self._decimal: str = options.get("decimal", ".")
+
+    def _number(self, text: str) -> Decimal:
+        return Decimal(text.strip().replace(self._decimal, ".") or 0)
 
     def is_trailer(self, row: Sequence[str]) -> bool:
         return len(row) > self.at and row[self.at].strip() == self.equals
@@ -49,7 +54,7 @@ class _Trailer:
     def amount(self, row: Sequence[str]) -> Decimal:
         """What *row* adds to the sum; nothing where it is not a number, which is a problem of its own."""
         try:
-            return Decimal(row[self.sum_of - 1].strip() or 0) if self.sum_of else Decimal(0)
+            return self._number(row[self.sum_of - 1]) if self.sum_of else Decimal(0)
         except (InvalidOperation, IndexError):
             return Decimal(0)
 
@@ -65,7 +70,7 @@ class _Trailer:
                 continue
             said = row[at - 1].strip() if len(row) >= at else ""
             try:
-                holds = Decimal(said) == found
+                holds = bool(said) and self._number(said) == found
             except InvalidOperation:
                 holds = False
             if not holds:
@@ -74,9 +79,10 @@ class _Trailer:
     def written(self, rows: Sequence[Sequence[str]]) -> list[str]:
         cells: dict[int, str] = {self.at: self.equals}
         if self.count_at:
-            cells[self.count_at - 1] = str(len(rows))
+            cells[self.count_at - 1] = str(len(rows)).rjust(self._widths[0], "0")
         if self.sum_at:
-            cells[self.sum_at - 1] = f"{sum((self.amount(row) for row in rows), Decimal(0)):f}"
+            total = f"{sum((self.amount(row) for row in rows), Decimal(0)):f}"
+            cells[self.sum_at - 1] = total.replace(".", self._decimal).rjust(self._widths[1], "0")
         return [cells.get(index, "") for index in range(max(cells) + 1)]
 
 
@@ -125,7 +131,8 @@ class DelimitedCodec:
         self._ends_last: bool = options.get("final_line_end", True)
         self._columns = Columns(places, options)
         self._comment: str | None = options.get("comment")
-        self._skip: int = options.get("skip_lines", 0)
+        self._preamble: list[str] = list(options.get("preamble", ()))
+        self._skip: int = options.get("skip_lines", len(self._preamble))
         self._end = LINE_ENDS[options.get("line_end", "crlf")]
         self._quotes_all: bool = options.get("quote_all", False)
         self._limit: int = options.get("max_line", MAX_LINE)
@@ -322,7 +329,7 @@ class DelimitedCodec:
 
     def write(self, records: Iterable[Sequence[Sequence[Cell]]], batch: Batch) -> bytes:
         rows = [each for record in records for each in self._columns.records(record)]
-        out = [self._joined(self._columns.header())] if self._header else []
+        out = [*self._preamble, *([self._joined(self._columns.header())] if self._header else [])]
         out += [self._joined(row) for row in rows]
         if self._trailer is not None:
             out.append(self._joined(self._trailer.written(rows)))
@@ -331,7 +338,7 @@ class DelimitedCodec:
 
     def write_columns(self, blocks: Iterable[Sequence[Sequence[str]]], batch: Batch) -> bytes:
         """The same as `write` for what has neither a trailer nor columns that come again."""
-        out = [self._joined(self._columns.header())] if self._header else []
+        out = [*self._preamble, *([self._joined(self._columns.header())] if self._header else [])]
         for block in blocks:
             out += self._lines(self._columns.arranged(block))
         text = self._end.join(out) + (self._end if out and self._ends_last else "")

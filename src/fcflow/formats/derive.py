@@ -87,6 +87,8 @@ class Derived:
         by_line: Whether rows that speak of the same line are added up before, and the first of them gets the value.
 
         overrules: Whether it counts even where the partner said something.
+
+        when: What must hold for it to count.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Derived:
     per_row: bool
     by_line: bool
     overrules: bool
+    when: Ask | None = None
 
     def apply(self, rows: Sequence[Row]) -> None:
         """Fill in the field, in place."""
@@ -106,7 +109,10 @@ class Derived:
     def _fill(self, rows: Sequence[Row], asked: Sequence[Mapping[str, Any]]) -> None:
         if not self.overrules and any(_says(row.get(self.name)) for row in asked):
             return
-        found = self.value(RowFacts(asked))
+        facts = RowFacts(asked)
+        if self.when is not None and self.when(facts) is not True:
+            return
+        found = self.value(facts)
         if found is not None or self.overrules:
             for row in rows:
                 row[self.name] = _with_word(found, row.get(self.name))

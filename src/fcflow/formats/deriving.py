@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fcflow.formats.asks import compile_ask
+from fcflow.formats.asks import Ask, compile_ask
 from fcflow.formats.cells import make_parse
 from fcflow.formats.check import Check, not_of
 from fcflow.formats.derive import Cases, Derived, Difference, FirstOf, Product, Sum
@@ -66,7 +66,11 @@ class _Deriving:
             per_row=per_row,
             by_line=self._kind == "status" and info.on_line and ways[0] == "difference" and self._check.is_grouped,
             overrules=bool(spec.get("overrule", False)),
+            when=self._ask(spec["when"], f"{path}.when") if "when" in spec else None,
         )
+
+    def _ask(self, document: Any, path: str) -> Ask:
+        return compile_ask(document, path, self._type_asked, self._check.faults, self._nearest)
 
     def _of_fields(self, way: str, spec: Mapping[str, Any], path: str) -> Callable[[Any], Any]:
         own = self._type_asked(spec["field"]) or "text"
@@ -90,9 +94,7 @@ class _Deriving:
         type_ = str(spec.get("type", "text")) if _is_aside(info.name) else info.type
         cases = []
         for index, case in enumerate(spec["cases"]):
-            ask = compile_ask(
-                case["when"], f"{path}.cases[{index}].when", self._type_asked, self._check.faults, self._nearest
-            )
+            ask = self._ask(case["when"], f"{path}.cases[{index}].when")
             cases.append((ask, self._said(type_, case["then"], f"{path}.cases[{index}].then")))
         otherwise = self._said(type_, spec["else"], f"{path}.else") if "else" in spec else None
         return Cases(cases, otherwise)

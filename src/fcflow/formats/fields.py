@@ -17,7 +17,7 @@ from attrs import frozen
 from fcflow.formats.codec import Batch
 from fcflow.model import Address, Status
 
-__all__ = ["ASIDE", "TYPES", "FieldInfo", "Said", "Written", "catalogue", "find_field", "nearest_field"]
+__all__ = ["ASIDE", "TYPES", "FieldInfo", "Getter", "Said", "Written", "catalogue", "find_field", "nearest_field"]
 
 TYPES = ("text", "integer", "amount", "weight", "datetime", "payment", "country", "currency", "status", "list")
 """How a field is read and written. ``weight`` is whole grams, ``amount`` a `Decimal`, ``datetime`` an aware instant."""
@@ -26,6 +26,7 @@ ASIDE = "aside."
 """Begins the name of what a row says and no value holds: only ``derive`` may ask for it."""
 
 Getter = Callable[[Any, Any], Any]
+"""From a value and its part (an order line, a shipment and a status line) to what a field says."""
 
 
 @frozen
@@ -95,6 +96,10 @@ def _of_line(name: str) -> Getter:
     return lambda value, line: None if line is None else getattr(line, name)
 
 
+def _of_the_line(get: Callable[[Any], Any]) -> Getter:
+    return lambda value, line: None if line is None else get(line)
+
+
 def _of_address(owner: str, name: str, *, holds: str) -> Getter:
     address_of = _of_order(owner, holds=holds)
 
@@ -112,6 +117,11 @@ def _partner_sku(value: Any, line: Any) -> str | None:
 def _total_weight(value: Any, line: Any) -> int | None:
     weights = [None if each.weight_g is None else each.weight_g * each.quantity for each in value.lines]
     return None if None in weights else sum(weight for weight in weights if weight is not None)
+
+
+def _lines_total(value: Any, line: Any) -> Any:
+    prices = [None if each.unit_price is None else each.unit_price * each.quantity for each in value.lines]
+    return None if None in prices or not prices else sum(prices)
 
 
 _ORDER_HEADER = {
@@ -141,6 +151,11 @@ _DERIVED: dict[str, tuple[str, Getter]] = {
     "line_count": ("integer", lambda value, line: len(value.lines)),
     "total_quantity": ("integer", lambda value, line: sum(each.quantity for each in value.lines)),
     "total_weight_g": ("weight", _total_weight),
+    "lines_total": ("amount", _lines_total),
+}
+_DERIVED_OF_LINE: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "line.total": ("amount", lambda line: None if line.unit_price is None else line.unit_price * line.quantity),
+    "line.total_weight_g": ("weight", lambda line: None if line.weight_g is None else line.weight_g * line.quantity),
 }
 _STATUS_HEADER = {
     "reference": "text",
@@ -215,6 +230,8 @@ def _orders(holds: str) -> Iterable[FieldInfo]:
         yield FieldInfo(name="line.partner_sku", type="text", on_line=True, get=_partner_sku)
     for name, (type_, get) in _DERIVED.items():
         yield FieldInfo(name=name, type=type_, on_line=False, get=get, written_only=True)
+    for name, (type_, of_line) in _DERIVED_OF_LINE.items():
+        yield FieldInfo(name=name, type=type_, on_line=True, get=_of_the_line(of_line), written_only=True)
     number = FieldInfo(name="line.number", type="integer", on_line=True, get=_line_number, written_only=True)
     yield number
 

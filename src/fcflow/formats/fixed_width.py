@@ -106,6 +106,7 @@ class Slot:
         self.pad: str = place.options.get("pad", " ")
         self.key = place.name or str(place.at)
         self.options = place.options
+        self.is_only_read = place.is_only_read
 
     def filled(self, text: str) -> str:
         """*text* at its full width."""
@@ -214,6 +215,7 @@ class FixedWidthCodec:
         filled = (
             (slot.start, slot.filled(cell if isinstance(cell, str) else ""))
             for slot, cell in zip(self._slots, row, strict=True)
+            if not slot.is_only_read
         )
         return self._ruler.laid(self._length, filled)
 
@@ -260,7 +262,7 @@ def build_fixed_width(options: Mapping[str, Any], places: Sequence[Place]) -> Fi
             taken.append((place.at, place.at + place.options["width"], place))
     taken.sort(key=lambda each: each[:2])
     for (_, end, before), (start, _, place) in pairwise(taken):
-        if start < end:
+        if start < end and not (before.is_only_read or place.is_only_read):
             faults.append(Fault(f"overlaps {before.path}", path=f"{place.path}.at", found=place.at))
     faults += ruler_faults(places, options)
     if not faults and options.get("length", 10**9) < max((end - 1 for _, end, _ in taken), default=0):

@@ -36,6 +36,8 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
 DIGITS = 18
 """As many as a whole number may have."""
 
+_BLANKS = " \u00a0\u2009\u202f"  # spreadsheets set thousands off with blanks that do not break
+_NO_BLANKS = str.maketrans(dict.fromkeys(_BLANKS))
 _Convert = Callable[[str], Any]
 _Format = Callable[[Any], str]
 
@@ -66,6 +68,8 @@ def factor_of(type_: str, options: Mapping[str, Any]) -> Decimal | None:
 
 def _pattern(options: Mapping[str, Any]) -> re.Pattern[str]:
     decimal, thousands = re.escape(options.get("decimal", ".")), re.escape(options.get("thousands", ""))
+    if options.get("thousands") == " ":
+        thousands = f"[{_BLANKS}]"
     whole = rf"(?:[0-9]{{1,3}}(?:{thousands}[0-9]{{3}})+|[0-9]+)" if thousands else "[0-9]+"
     return re.compile(rf"([+-]?{whole})(?:{decimal}([0-9]*))?|([+-]?){decimal}([0-9]+)")
 
@@ -95,7 +99,7 @@ def _to_decimal(options: Mapping[str, Any], expected: str) -> Callable[[str], De
             raise Unreadable(expected)
         whole, decimals, sign, only = match.groups()
         if thousands and whole:
-            whole = whole.replace(thousands, "")
+            whole = whole.translate(_NO_BLANKS) if thousands == " " else whole.replace(thousands, "")
         found = Decimal(f"{whole}.{decimals or 0}" if whole is not None else f"{sign}0.{only}")
         return found.scaleb(-implied) if implied else found
 

@@ -125,6 +125,9 @@ class Skip:
         return text in self.words if self.words else bool(text)
 
 
+_MOST_SAME = 20  # what is wrong with the head of an order is wrong in each of its rows
+
+
 class ReadingPlan:
     """
     All that is known before a payload is seen; immutable, and shared by every `Reading`.
@@ -162,6 +165,9 @@ class ReadingPlan:
         self.carried = [reader for reader in readers if reader.carries]
         self.slots = {name: reader.slots[0] for reader in several for name in reader.names}
         self.slots |= {reader.name: reader.slot for reader in readers if reader.slot is not None}
+        of_lines = [slot for name, slot in self.slots.items() if name.startswith("line.")]
+        self.line_slots = of_lines if binder.whole_groups and whole_records else []
+        self.required_without_line = [name for name in self.required if not name.startswith("line.")]
         self.bulk = BulkReading.of(self)
 
 
@@ -184,7 +190,21 @@ class _Group:
         self.skipped = False
         self.lines_skipped = 0
         self.count = 0
+        self.lineless: set[int] = set()
         self.harmed = False
+
+
+def _lineless_last(rows: list[dict[str, Any]], lineless: set[int]) -> list[dict[str, Any]]:
+    """Rows with lines before those that only say something of the order; an order with none of the first lacks them."""
+    if not 0 < len(lineless) < len(rows):
+        return rows
+    lines = [row for index, row in enumerate(rows) if index not in lineless]
+    return lines + [{**rows[index], SKIPPED: True} for index in sorted(lineless)]
+
+
+def _called(key: Hashable) -> str:
+    """What the rows of a record belong to: an order, or a SKU at a location."""
+    return "a SKU" if isinstance(key, tuple) else "an order"
 
 
 class Reading:
@@ -335,7 +355,7 @@ class Reading:
         if group.count > _MOST_ROWS:
             raise FormatError(f"line {group.row.line}: expected at most {_MOST_ROWS} rows of {group.key}, got more")
         if isinstance(parsed, list):
-            group.problems += parsed
+            group.problems += [each for each in parsed if each not in group.problems[-_MOST_SAME:]]
             return
         met = [skip for skip in self._plan.skips if skip.applies(row.cells[skip.slot])]
         group.skipped = group.skipped or any(skip.whole_record for skip in met)
@@ -344,13 +364,23 @@ class Reading:
             header = {name: None if name.startswith("line.") else value for name, value in parsed.items()}
             group.rows.append({**header, SKIPPED: True})
         else:
+            if self._is_lineless(row):
+                group.lineless.add(len(group.rows))
             group.rows.append(parsed)
+
+    def _is_lineless(self, row: Row) -> bool:
+        """Whether a row comes from a list that stands beside the lines of the order, such as its addresses."""
+        slots = self._plan.line_slots
+        return bool(slots) and all(row.cells[slot] is None for slot in slots)
 
     def _closed(self, group: _Group, done: set[Hashable]) -> Iterator[Record | Problem]:
         whole = self._plan.binder.whole_groups
         if whole and group.key in done:
             said = "its rows do not stand together; it was read before"
-            yield Problem(line=group.row.line, found=str(group.key), expected="rows of an order together", message=said)
+            key = " ".join(map(str, group.key)).strip() if isinstance(group.key, tuple) else str(group.key)
+            yield Problem(
+                line=group.row.line, found=key, expected=f"rows of {_called(group.key)} together", message=said
+            )
             return
         done.add(group.key)
         if group.skipped or (group.lines_skipped and group.lines_skipped == len(group.rows) and not group.problems):
@@ -360,7 +390,8 @@ class Reading:
             return
         if whole and group.harmed:
             which = "the one before or after it" if self._plan.max_rows is None else "one of this file"
-            said = f"{group.key} may lack a row: {which} cannot be read"
+            name = group.key[-1] if isinstance(group.key, tuple) else group.key
+            said = f"{name} may lack a row: {which} cannot be read"
             yield Problem(line=group.row.line, message=said, raw=group.row.raw)
             return
         if group.rows:
@@ -369,7 +400,7 @@ class Reading:
     def _record(self, group: _Group) -> Record | Problem:
         try:
             self._derive(group.rows)
-            value = self._plan.binder.build(group.rows)
+            value = self._plan.binder.build(_lineless_last(group.rows, group.lineless))
         except ValueError as error:
             return self._problem(group.row, error)
         return Record(line=group.row.line, value=value, raw=group.row.raw)
@@ -393,7 +424,7 @@ class Reading:
             parsed.update(self.fixed)
         if plan.carried and not self._carry(parsed):
             return self._faults(row)
-        for name in plan.required:
+        for name in plan.required_without_line if self._is_lineless(row) else plan.required:
             if parsed[name] is None or parsed[name] == ():
                 return self._faults(row)
         return parsed
@@ -459,7 +490,8 @@ class Reading:
     def _at(self, row: Row, name: str, expected: str, found: str | None) -> Problem:
         slot = self._plan.slots.get(name)
         column = None if slot is None else row.columns[slot]
-        return Problem(line=row.line, column=column, field=name, expected=expected, found=found, raw=row.raw)
+        line = row.line if slot is None or row.lines is None else row.lines[slot]
+        return Problem(line=line, column=column, field=name, expected=expected, found=found, raw=row.raw)
 
     def _problem(self, row: Row, error: ValueError) -> Problem:
         if isinstance(error, FieldUnreadable):

@@ -31,6 +31,10 @@ def tables() -> dict[str, str]:
     document = schema()
     made = {"layout": _options(document), "field": _options(document["$defs"]["field"]), "builtin": _builtin()}
     made |= {f"codec-{name}": _options(codec) for name, codec in document["$defs"]["codecs"].items()}
+    shared = document["$defs"]["options"]
+    made |= {"line-type": _options(shared["line_type"]), "total": _options(shared["total"])}
+    made["repeat"] = _options(document["$defs"]["codecs"]["delimited"]["properties"]["repeat"])
+    made["numbered"] = _options(document["$defs"]["codecs"]["records"]["properties"]["numbered"])
     made["trailer"] = _options(document["$defs"]["codecs"]["delimited"]["properties"]["trailer"])
     made |= {"derived": _options(document["$defs"]["derived"]), "ask": _options(document["$defs"]["ask"])}
     made["skip"] = _options(document["properties"]["skip"]["items"])
@@ -69,7 +73,7 @@ def _values(option: Mapping[str, Any]) -> str:
         return f"`{option['const']}`"
     if "enum" in option:
         return ", ".join(f"`{word}`" for word in option["enum"])
-    kinds = option.get("type", "object")
+    kinds = option.get("type") or [kind["type"] for kind in option.get("anyOf", ({"type": "object"},))]
     names = {"string": "text", "integer": "whole number", "array": "list", "boolean": "true, false", "null": "null"}
     return " or ".join(names.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
 
