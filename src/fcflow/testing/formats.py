@@ -106,6 +106,7 @@ class FormatContract:
     holds_many: ClassVar[bool] = True
     streams: ClassVar[bool] = True
     most_read: ClassVar[int] = 16 * 2**20
+    _kept: ClassVar[list[Layout]]
 
     # -------------------------------------------------------------- what is tried
 
@@ -125,7 +126,10 @@ class FormatContract:
 
     def _loaded(self) -> list[Layout]:
         assert self.layouts, "expected layouts to try"
-        return [self._load(document) for document in self.layouts]
+        kept = vars(type(self)).get("_kept")
+        if kept is None:
+            kept = type(self)._kept = [self._load(document) for document in self.layouts]
+        return kept
 
     def _faults(self, document: Mapping[str, Any]) -> list[str]:
         try:
