@@ -142,11 +142,11 @@ class _Segments:
     def _interchange(self) -> Iterator[Segment]:
         end, release = re.escape(self.marks.segment), re.escape(self.marks.release)
         plain = self.marks.release == " "
-        pattern = rf"[^{end}]*{end}" if plain else rf"(?:[^{end}{release}]|{release}.)*{end}"
+        pattern = rf"[^{end}]*+{end}" if plain else rf"(?:[^{end}{release}]|{release}.)*+{end}"
         find = re.compile(pattern.encode("iso-8859-1"), re.S)
         while True:
             at = 0
-            for match in find.finditer(self._rest):
+            while (match := find.match(self._rest, at)) is not None:
                 at = match.end()
                 segment = self._read(match[0][:-1].strip(b"\r\n"))
                 if segment is not None:
