@@ -14,16 +14,24 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fcflow.audit import AuditType
-from fcflow.errors import FcflowError, FormatError, LifecycleError, TransportError
+from fcflow.errors import (
+    FcflowError,
+    FormatError,
+    LifecycleError,
+    TransientError,
+    TransportError,
+    TransportLoginError,
+    TransportUntrustedError,
+)
 from fcflow.formats import Layout
 from fcflow.model import Feed, Partner, Problem, Record
 from fcflow.phases.context import ACTIVE, Context, Writing, describe
 from fcflow.phases.drift import drift, shape_of
 from fcflow.phases.reply import DUE, is_due, reply_counter, send_replies
-from fcflow.phases.retry import attempt
+from fcflow.phases.retry import LONGEST_S, attempt
 from fcflow.reports import PartnerReport, RunReport
 from fcflow.store import Lease, Sighting, Transaction
 from fcflow.transports import Fetched, Offer, OpenFulfilment, Outcome, Query, Transport
@@ -103,6 +111,8 @@ class _Intake:
         self.report = report
         self.apply = apply
         self.layout: Layout = context.layout_of(feed)
+        self.missed = False
+        self.told_to_wait = False
 
     def run(self, transport: Transport) -> None:
         began = self.context.clock()
@@ -110,8 +120,12 @@ class _Intake:
         for done, offer in enumerate(offers):
             self.context.tell(self.feed.kind.value, self.partner.code, done, len(offers), offer.name)
             self._take(transport, offer)
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.mark_look(self.partner.code, self.feed.kind.value, began)
+            if self.told_to_wait:
+                break
+        if not self.missed:
+            # Who is asked "since then" must be asked again for the time of which nothing was heard.
+            with self.context.writing(lease=self.lease) as writing:
+                writing.tx.mark_look(self.partner.code, self.feed.kind.value, began)
         self.context.tell(self.feed.kind.value, self.partner.code, len(offers), len(offers))
 
     def _offers(self, transport: Transport) -> list[Offer]:
@@ -140,9 +154,15 @@ class _Intake:
         if seen is not None and not seen.settled:
             self._settle(transport, offer, seen.sighting_id, seen.state)
             return
+        if not transport.capabilities.lists:
+            offer = evolve(offer, unless=self._mark_of(offer))
         try:
             taken = self._attempt(lambda: self._fetch(transport, offer))
         except TransportError as error:
+            self.missed = True
+            self.told_to_wait = isinstance(error, TransientError) and (error.retry_after_s or 0) > LONGEST_S
+            if isinstance(error, TransportLoginError | TransportUntrustedError):
+                raise  # it is about the server and not about what was asked for: asking on would lock us out
             self.report.problems.append(f"{offer.name}: {describe(error)}")
             return
         if taken.fetched.size or transport.capabilities.lists:
@@ -156,6 +176,13 @@ class _Intake:
             known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=offer.name, limit=1)
         same = [s for s in known if (s.modified_at, s.etag) == (offer.modified_at, offer.etag)]
         return next((s for s in same if offer.size in (None, s.size)), None)
+
+    def _mark_of(self, offer: Offer) -> str | None:
+        """The server's mark of its last answer to the same question, if nothing of that has to be read again."""
+        with self.context.store.reading() as tx:
+            known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=offer.name, limit=1)
+        same = [s for s in known if (s.token, s.layout_hash) == (offer.token, self.layout.hash)]
+        return next((s.etag for s in same if s.state == "applied" and not s.problems), None)
 
     def _fetch(self, transport: Transport, offer: Offer) -> _Taken:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
@@ -292,7 +319,7 @@ class _Intake:
             "name": offer.name,
             "size": taken.fetched.size if offer.size is None else offer.size,
             "modified_at": offer.modified_at,
-            "etag": offer.etag,
+            "etag": offer.etag or taken.fetched.etag,
             "sha256": taken.fetched.sha256,
             "token": offer.token,
             "layout_hash": self.layout.hash,
