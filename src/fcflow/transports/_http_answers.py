@@ -24,6 +24,7 @@ from fcflow.errors import (
     TransportUnclearError,
 )
 from fcflow.transports import _jsonpath as jsonpath
+from fcflow.transports._faults import scrubbed
 from fcflow.transports._wire import Answer
 from fcflow.transports.base import Delivery, Receipt
 
@@ -59,12 +60,14 @@ class Said:
     secrets: tuple[str, ...] = field(repr=False)
 
     @property
+    def raw(self) -> str:
+        """Its text, to be judged and never shown."""
+        return self.body.decode("utf-8", "replace").removeprefix("\ufeff")
+
+    @property
     def text(self) -> str:
         """Its text, without the secrets that the server may have said back."""
-        text = self.body.decode("utf-8", "replace")
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-        return text.removeprefix("\ufeff")
+        return scrubbed(self.raw, self.secrets)
 
     @property
     def is_success(self) -> bool:
@@ -80,7 +83,7 @@ class Said:
         """
         if self.cut is not None:
             raise ValueError("cut")
-        return jsonpath.parsed(self.text)
+        return jsonpath.parsed(self.raw)
 
     def line(self, error: str | None = None) -> str:
         """The answer as one message: its text, or what is at *error* in it, after its status where it is no success."""
@@ -94,7 +97,7 @@ class Said:
         if path is None:
             return None
         try:
-            return jsonpath.text_at(self.document(), path)
+            return scrubbed(jsonpath.text_at(self.document(), path) or "", self.secrets)
         except ValueError:
             return None
 
@@ -155,7 +158,7 @@ def _verdict(rule: Mapping[str, Any], said: Said) -> _Verdict:
     """What *rule* says: every part of it must hold; without statuses it speaks of any 2xx."""
     if not (said.status in rule["status"] if "status" in rule else said.is_success):
         return _Verdict.NO
-    if "body" in rule and (said.cut is not None or said.text.strip() != rule["body"]):
+    if "body" in rule and (said.cut is not None or said.raw.strip() != rule["body"]):
         return _Verdict.NO if said.cut is None else _Verdict.UNREADABLE
     return _json_verdict(rule["json"], said) if "json" in rule else _Verdict.YES
 

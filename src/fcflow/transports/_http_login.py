@@ -20,6 +20,7 @@ from attrs import frozen
 
 from fcflow.errors import TransportError, TransportLoginError, TransportRefusedError, TransportUnsupportedError
 from fcflow.signing import Signable, SignatureScheme, sign, signing_key
+from fcflow.transports._faults import scrubbed
 from fcflow.transports._http_answers import Said, cleaned, heard, look_failure
 from fcflow.transports._http_urls import Base, taken_apart
 from fcflow.transports._wire import Call, Wire
@@ -247,7 +248,9 @@ def _oauth_error(said: Said) -> str:
     except ValueError:
         found = None
     words = [found.get(name) for name in ("error", "error_description")] if isinstance(found, dict) else []
-    text = ": ".join(cleaned(word, 200) for word in words if isinstance(word, str) and word.strip())
+    text = ": ".join(
+        cleaned(scrubbed(word, said.secrets), 200) for word in words if isinstance(word, str) and word.strip()
+    )
     return f"HTTP {said.status}: {text}" if text else said.line()
 
 

@@ -11,13 +11,14 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from requests.utils import parse_header_links
 
 from fcflow.errors import TransportRefusedError, TransportTooLargeError
 from fcflow.transports import _jsonpath as jsonpath
+from fcflow.transports._faults import scrubbed
 from fcflow.transports._http_answers import cleaned
 from fcflow.transports._http_urls import Base, with_parameter
 
@@ -85,6 +86,7 @@ class Pages:
         self._place = base.place(target)
         self._asked: set[str] = set()
         self._digest = b""
+        self._secrets: tuple[str, ...] = ()
         self._count = 0
         self._position = int(options.get("first", 0 if options["by"] == "offset" else 1))
         self._document: Any = None
@@ -99,9 +101,12 @@ class Pages:
         self._asked.add(first)
         return first
 
-    def took(self, content: bytes, headers: Mapping[str, str]) -> str | None:
+    def took(self, content: bytes, headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
         """
         Take in a page; returns the target of the next one, or ``None`` after the last.
+
+        Args:
+            secrets: What no message may repeat.
 
         Raises:
             TransportRefusedError: It is not such a page, comes again, or leads to another server.
@@ -109,6 +114,7 @@ class Pages:
             TransportTooLargeError: There are more pages than the feed allows.
         """
         self._count += 1
+        self._secrets = tuple(secrets)
         if not content.strip():
             return None
         if self._options["by"] in ("number", "offset"):
@@ -134,7 +140,8 @@ class Pages:
         if len(found) != 1 or not isinstance(found[0], list):
             said = jsonpath.text_at(document, self._error) if self._error else None
             raise self._refused(
-                f"expected a list at {self._options['items']}" + (f": {cleaned(said, 200)}" if said else "")
+                f"expected a list at {self._options['items']}"
+                + (f": {cleaned(scrubbed(said, self._secrets), 200)}" if said else "")
             )
         if self._document is None:
             self._document, self._entries = document, found[0]

@@ -242,7 +242,7 @@ class HttpTransport:
                 content = b"".join(self._content(answer, call, secrets, left))
                 headers = answer.headers
             left -= len(content)
-            target = pages.took(content, headers)
+            target = pages.took(content, headers, secrets)
         return _poured(iter([pages.whole()]), sink)
 
     def settle(self, offer: Offer, outcome: Outcome) -> None:
