@@ -155,7 +155,7 @@ class Signable:
         path, _, query = self.target.partition("?")
         texts = {"path": path, "query": query, "target": self.target, "method": self.method.upper()}
         texts |= {"timestamp": self.timestamp, "id": self.id}
-        return texts[name].encode()
+        return texts[name].encode("utf-8", "replace")
 
 
 def signing_key(secret: str, form: str = "text") -> bytes:

@@ -8,6 +8,7 @@ settled is settled, what is not applied is taken again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,7 @@ from fcflow.reports import PartnerReport, RunReport
 from fcflow.store import Lease, Sighting, Transaction
 from fcflow.transports import Fetched, Offer, OpenFulfilment, Outcome, Query, Transport
 
-__all__ = ["Apply", "receive", "receive_again"]
+__all__ = ["Apply", "Pushed", "receive", "receive_again", "receive_pushed"]
 
 Apply = Callable[[Writing, Sequence[Record], int], list[Problem]]
 """Applies good records inside the transaction; gets the number of bad ones, gives back what it could not apply."""
@@ -56,13 +57,25 @@ def receive(context: Context, partner: Partner, feed: Feed, report: RunReport, a
     """Take in everything that *feed* offers now."""
     name = f"{partner.code}:{feed.kind}"
     with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
-        intake = _Intake(context, partner, feed, lease, report.partner(partner.code), apply)
-        transport = context.open(partner, feed.connection)
-        try:
-            intake.run(transport)
-        finally:
-            transport.close()
+        if feed.is_polled:
+            intake = _Intake(context, partner, feed, lease, report.partner(partner.code), apply)
+            transport = context.open(partner, feed.connection)
+            try:
+                intake.run(transport)
+            finally:
+                transport.close()
         send_replies(context, partner, feed, lease, report.partner(partner.code))
+
+
+def receive_pushed(
+    context: Context, partner: Partner, feed: Feed, lease: Lease, pushed: Pushed, report: RunReport, apply: Apply
+) -> int:
+    """
+    Take in what the partner handed to us; returns the id under which it is kept.
+
+    It goes the way of a file: everything of it in one transaction, together with the mark that it was taken.
+    """
+    return _Intake(context, partner, feed, lease, report.partner(partner.code), apply).pushed(pushed)
 
 
 def receive_again(
@@ -81,6 +94,15 @@ def receive_again(
 
 
 @frozen
+class Pushed:
+    """What was pushed: the name that tells it from others, the instant that is signed, and its bytes."""
+
+    name: str
+    at: datetime | None
+    content: bytes
+
+
+@frozen
 class _Read:
     """What the layout made of one payload."""
 
@@ -91,11 +113,12 @@ class _Read:
 
 @frozen
 class _Taken:
-    """One thing that was fetched."""
+    """One thing that was fetched; *pushed* where it was handed to us, so that nothing is left at the partner's."""
 
     offer: Offer
     fetched: Fetched
     content: bytes
+    pushed: bool = False
 
 
 class _Intake:
@@ -235,6 +258,18 @@ class _Intake:
                 records.append(item)
         return _Read(records, problems, shape_of(self.layout, records))
 
+    # ---------------------------------------------------------------- handed to us
+
+    def pushed(self, pushed: Pushed) -> int:
+        """Take in what did not have to be fetched."""
+        offer = Offer(feed=self.feed, name=pushed.name, modified_at=pushed.at, token="pushed")  # noqa: S106
+        fetched = Fetched(size=len(pushed.content), sha256=hashlib.sha256(pushed.content).hexdigest())
+        taken = _Taken(offer, fetched, pushed.content, pushed=True)
+        try:
+            return self._judged(taken)[0]
+        except FormatError as error:
+            return self._refused(taken, error)
+
     # ---------------------------------------------------------------- once more
 
     def again(self, sighting_id: int) -> None:
@@ -324,6 +359,7 @@ class _Intake:
             "token": offer.token,
             "layout_hash": self.layout.hash,
             "content": taken.content,
+            "settled": taken.pushed,
         }
 
     def _settle(self, transport: Transport, offer: Offer, sighting_id: int, state: str) -> None:
