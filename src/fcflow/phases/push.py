@@ -302,9 +302,13 @@ def _known(context: Context, feed: Feed, push: Push, pushed: Pushed) -> Sighting
 
 def _is_mended(context: Context, feed: Feed, known: Sighting, pushed: Pushed) -> bool:
     """What could not be read is read anew where the partner mended it, or we our layout."""
-    if known.state != "refused":
+    if known.state != "refused" and not _has_nothing_good(known):
         return False
     return known.sha256 != _sha256(pushed) or known.layout_hash != context.layout_of(feed).hash
+
+
+def _has_nothing_good(known: Sighting) -> bool:
+    return known.state == "applied" and not known.records and known.problems > 0
 
 
 def _sha256(pushed: Pushed) -> str:
@@ -338,8 +342,8 @@ def _told(context: Context, kept: Sighting, *, repeated: bool = False) -> PushAn
     """What the partner is told of its push: the same, however often it comes."""
     with context.store.reading() as tx:
         problems = [str(each) for each in tx.problems(kept.sighting_id)]
-    nothing = kept.state == "applied" and not kept.records and problems
-    status = 422 if kept.state == "refused" or nothing else 202 if kept.state == "parked" else 200
+    unread = kept.state == "refused" or _has_nothing_good(kept)
+    status = 422 if unread else 202 if kept.state == "parked" else 200
     said: dict[str, Any] = {"taken": status == 200, "records": kept.records, "problems": problems[:_MOST_TOLD]}
     if kept.problems > _MOST_TOLD:
         said["more_problems"] = kept.problems - _MOST_TOLD
