@@ -398,31 +398,38 @@ def test_a_secret_that_is_not_there_lets_nobody_in(secrets: list[Any], caplog: A
         assert host.sync.received() == []
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("error", [StoreError("disk full"), StoreBusyError("locked"), OSError("gone")])
 def test_a_store_that_fails_is_no_error_of_the_partner(
-    host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: Exception, when: str
 ) -> None:
     """
-    At every transaction of a push, before it and after the lease was taken.
+    At every transaction of a push, before and after it took effect: the partner repeats it, and it is taken once.
     """
     monkeypatch.setattr("fcflow.phases.push._PATIENCE_S", 0.05)
     real, left = type(host.sync.store).transaction, [0]
 
-    def failing(self: Any, **kwargs: Any) -> Any:
+    @contextmanager
+    def failing(self: Any, **kwargs: Any) -> Iterator[Any]:
         left[0] -= 1
-        if left[0] < 0:
+        if left[0] == 0 and when == "before":
             raise error
-        return real(self, **kwargs)
+        with real(self, **kwargs) as tx:
+            yield tx
+        if left[0] == 0 and when == "after":
+            raise error
 
-    for calls in range(10):
-        left[0] = calls
+    headers, answers = host.signed(SHIPPED), []
+    for nth in range(1, 10):
+        left[0] = nth
         with monkeypatch.context() as patch:
             patch.setattr(type(host.sync.store), "transaction", failing)
-            answer = host.push()
-        if answer.status == 200:
+            answers.append(host.push(headers=headers).status)
+        if left[0] > 0:
             break
-        assert answer.status == 503
-    assert answer.status == 200
+        host.now += timedelta(seconds=1)
+    assert (answers[-1], set(answers[:-1]) <= {200, 503}) == (200, True)
+    assert left[0] > 0
     assert [each.state for each in host.sync.received()] == ["applied"]
 
 

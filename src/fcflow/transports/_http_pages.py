@@ -51,8 +51,8 @@ def _parsed(content: bytes) -> Any:
 def _written(document: Any) -> bytes:
     """The document as text, every number as it was."""
     mark = secrets.token_hex(16)
-    text = json.dumps(document, ensure_ascii=False, default=lambda number: mark + number.text)
-    return re.sub(f'"{mark}([^"]*)"', r"\1", text).encode("utf-8", "surrogatepass")
+    text = json.dumps(document, default=lambda number: mark + number.text)
+    return re.sub(f'"{mark}([^"]*)"', r"\1", text).encode("ascii")
 
 
 class Pages:
