@@ -229,3 +229,49 @@ def test_every_attempt_at_an_order_has_the_key_that_was_stored_before() -> None:
         assert sync.run().partner("leeds").sent == ["A1"]
         [row] = sync.outbox()
     assert [asked.headers["idempotency-key"] for asked in service.asked] == [row.delivery_key] * 3
+
+
+@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize(
+    ("codec", "content_type", "bodies"),
+    [
+        (
+            {"type": "json", "records": "orders"},
+            "application/json",
+            {
+                1: ['{"orders":[{"id":"A0"}]}', '{"orders":[{"id":"A1"}]}'],
+                None: ['{"orders":[{"id":"A0"},{"id":"A1"}]}'],
+            },
+        ),
+        (
+            {"type": "xml", "record": "/orders/order"},
+            "application/xml",
+            {
+                1: ["<order><id>A0</id></order>", "<order><id>A1</id></order>"],
+                None: ["<order><id>A0</id></order><order><id>A1</id></order>"],
+            },
+        ),
+    ],
+)
+def test_orders_are_posted_one_by_one_or_together(
+    tmp_path: Any, codec: dict[str, Any], content_type: str, bodies: dict[Any, list[str]], batch: int | None
+) -> None:
+    """
+    In the layout's own form and type, each post with a key of its own.
+    """
+    layout = {
+        "fcflow": "layout/1",
+        "kind": "orders",
+        "codec": codec,
+        "one_row_per": "order",
+        "fields": [{"at": "id", "field": "fulfilment_id"}],
+    }
+    (tmp_path / "orders.json").write_text(json.dumps(layout))
+    orders = {"layout": str(tmp_path / "orders.json"), "path": "orders", **({"batch": batch} if batch else {})}
+    with shop(lambda asked: Said(201), orders=orders) as (sync, service, _):
+        sync.add_orders([order("A0"), order("A1")])
+        assert sync.run().partner("leeds").sent == ["A0", "A1"]
+    plain = ["".join(asked.body.decode().split()) for asked in service.asked]
+    assert all(want in got for want, got in zip(bodies[batch], plain, strict=True))
+    assert {asked.headers["content-type"].partition(";")[0] for asked in service.asked} == {content_type}
+    assert len({asked.headers["idempotency-key"] for asked in service.asked}) == len(plain)

@@ -10,6 +10,8 @@ import gzip
 import http.client
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +42,7 @@ class Host:
         self.now = NOW
         self.fails = False
         push = {"poll": False, **push}
-        document = {
+        self.document = document = {
             "fcflow": "config/1",
             "store": {"url": store},
             "rules": {
@@ -471,6 +473,34 @@ def test_what_was_refused_can_be_received_again(host: Host) -> None:
     host.push(b"<html>")
     [kept] = host.sync.received()
     assert (kept.name[:5], host.sync.received_content(kept.sighting_id)) == ("push-", b"<html>")
+
+
+_KILLED = """
+import json, os, sys
+from datetime import UTC, datetime
+from fcflow import Synchronizer
+
+document, headers, body = json.loads(sys.stdin.read())
+kill = lambda connection, events: os._exit(9)
+now = datetime(2026, 3, 2, 9, tzinfo=UTC)
+sync = Synchronizer.from_config(document, clock=lambda: now, in_transaction=kill, lease_s=5)
+sync.receive_push("leeds", "status", headers, body.encode())
+"""
+
+
+def test_a_process_that_is_killed_in_a_push_leaves_nothing_behind(tmp_path: Any) -> None:
+    """
+    Right before its commit: no row of it, and when the lease has run out the partner's next try brings it in.
+    """
+    with hosting(store=f"sqlite:///{tmp_path}/p.db") as host:
+        before, headers = host.rows(), host.signed(SHIPPED)
+        given = json.dumps([host.document, headers, SHIPPED.decode()])
+        done = subprocess.run([sys.executable, "-c", _KILLED], input=given, text=True, check=False, capture_output=True)
+        assert done.returncode == 9, done.stderr
+        assert host.rows() == before
+        host.now += timedelta(seconds=6)
+        assert host.push(headers=headers).status == 200
+        assert host.sync.order("A1").state.value == "closed"
 
 
 # ------------------------------------------------------------------ mounted
