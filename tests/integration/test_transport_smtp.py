@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import io
 import logging
 import socket
-import ssl
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -65,8 +66,8 @@ def server(start: Callable[..., RunningServer]) -> RunningServer:
 def way(server: RunningServer, **options: Any) -> Iterator[Any]:
     timeout_s = options.pop("timeout_s", 10)
     transport = opened(server, limits=PartnerLimits(timeout_s=timeout_s), **options)
-    yield transport
-    transport.close()
+    with contextlib.closing(transport):
+        yield transport
 
 
 # ---------------------------------------------------------------------- the message
@@ -76,9 +77,9 @@ def test_the_partner_gets_a_message_with_the_file(server: RunningServer, office:
     """
     From whom, to whom, about what, and the file byte for byte under its name and type.
     """
-    options = {"cc": ["Lager <lager@acme.example>"], "subject": "{count} orders: {fulfilment_ids}", "text": "See {name}"}
+    said = {"subject": "{count} orders: {fulfilment_ids}", "text": "See {name}"}
     content = bytes(range(256)) * 100 + b"\n.\n..\r\n.\r\n"
-    with way(server, **options) as transport:
+    with way(server, cc=["Lager <lager@acme.example>"], **said) as transport:
         receipt = transport.send(
             delivery(content, fulfilment_ids=["A1", "A2"], content_type="text/csv; charset=cp1252")
         )
@@ -89,7 +90,7 @@ def test_the_partner_gets_a_message_with_the_file(server: RunningServer, office:
     assert message["X-Fcflow-Delivery"] == "key-1"
     assert message["Auto-Submitted"] == "auto-generated"
     text, file = list(message.iter_parts())
-    assert text.get_content() == "See orders-1.csv\n"
+    assert text.get_content().splitlines() == ["See orders-1.csv"]
     assert (file.get_content_type(), file.get_param("charset"), file.get_filename()) == (
         "text/csv",
         "cp1252",
@@ -129,7 +130,9 @@ def test_no_line_is_longer_than_it_may_be(server: RunningServer, office: PostOff
     assert office.messages[0]["Subject"] == "ä" * 190
 
 
-@pytest.mark.parametrize("name", ["Müller, Söhne & Co. (Lager)", 'The "Best", Ltd', "O'Neil; <x>", "株式会社", "a" * 150])
+@pytest.mark.parametrize(
+    "name", ["Müller, Söhne & Co. (Lager)", 'The "Best", Ltd', "O'Neil; <x>", "株式会社", "a" * 150]
+)
 def test_a_name_stays_a_name(server: RunningServer, office: PostOffice, name: str) -> None:
     """
     Commas, quotes and letters of any alphabet never make a second address.
@@ -151,7 +154,7 @@ def test_other_alphabets_reach_their_mailboxes(server: RunningServer, office: Po
         transport.send(delivery())
 
     assert office.envelopes[0][1] == ("büro@xn--bcher-kva.example", "desk@xn--bcher-kva.example")
-    assert [each.username for each in office.messages[0]["To"].addresses] == ["büro", "desk"]
+    assert "To: büro@xn--bcher-kva.example, desk@xn--bcher-kva.example" in office.raw[0].decode()
 
 
 def test_a_server_without_utf8_is_told_nothing_it_cannot_read(
@@ -169,7 +172,8 @@ def test_a_server_without_utf8_is_told_nothing_it_cannot_read(
 
 
 @pytest.mark.parametrize(
-    "address", ["desk", "desk@", "@acme.example", "a@b@c", "desk@acme.example\r\nBcc: x@y", "a b@c.example", "x@-.example"]
+    "address",
+    ["desk", "desk@", "@acme.example", "a@b@c", "desk@acme.example\r\nBcc: x@y", "a b@c.example", "x@-.example"],
 )
 @pytest.mark.parametrize("option", ["from", "to", "cc"])
 def test_what_is_no_address_is_a_fault_of_the_configuration(option: str, address: str) -> None:
@@ -178,8 +182,9 @@ def test_what_is_no_address_is_a_fault_of_the_configuration(option: str, address
     """
     options = {"from": "orders@shop.example", "to": "desk@acme.example", option: address}
     connection = Connection(url="smtp://127.0.0.1", options=options)
-    with pytest.raises(ConfigError, match=option):
+    with pytest.raises(ConfigError) as caught:
         smtp.build(Endpoint(partner="acme", connection=connection, resolve=str))
+    assert [fault.path for fault in caught.value.faults] == [f"$.options.{option}"]
 
 
 def test_nothing_of_an_order_makes_a_header(server: RunningServer, office: PostOffice) -> None:
@@ -198,7 +203,9 @@ def test_nothing_of_an_order_makes_a_header(server: RunningServer, office: PostO
     assert office.envelopes[0][1] == ("desk@acme.example",)
 
 
-@pytest.mark.parametrize("kind", ["", "text", "multipart/mixed", "message/rfc822", "text/csv; x=\"a\r\nBcc: b\"", "a/b\r\nX: y"])
+@pytest.mark.parametrize(
+    "kind", ["", "text", "multipart/mixed", "message/rfc822", 'text/csv; x="a\r\nBcc: b"', "a/b\r\nX: y"]
+)
 def test_an_odd_content_type_still_carries_the_file(server: RunningServer, office: PostOffice, kind: str) -> None:
     """
     As plain bytes, and without a header of its own.
@@ -238,7 +245,7 @@ def test_one_refused_recipient_is_enough(
     asked: list[int] = []
     with way(server, to=["desk@acme.example", "gone@acme.example"]) as transport:
         office.replies["gone@acme.example"] = code
-        with pytest.raises(error, match="gone@acme.example"):
+        with pytest.raises(error, match=r"gone@acme\.example"):
             transport.send(delivery(publishing=lambda: asked.append(1)))
         assert (asked, office.messages) == ([], [])
         assert "RSET" in office.commands
@@ -419,7 +426,7 @@ def test_whatever_is_cut_nothing_is_lost_or_hidden(
     start: Callable[..., RunningServer], office: PostOffice, when: str
 ) -> None:
     """
-    Cut at each line that leaves, one after the other: an error before publishing means no message, and after it unclear.
+    Cut at each line that leaves: an error before publishing means no message, and after it the outcome is unclear.
     """
     server = attrs.evolve(start(tls=None, identity=None), certificate=None)
     outcomes: set[str] = set()
@@ -430,7 +437,7 @@ def test_whatever_is_cut_nothing_is_lost_or_hidden(
             proxy.break_command(nth, when)
             with way(server, port=proxy.port, tls="none") as transport:
                 try:
-                    transport.send(delivery(publishing=lambda: asked.append(1)))
+                    transport.send(delivery(publishing=partial(asked.append, 1)))
                     outcomes.add("sent")
                 except TransportUnclearError:
                     assert asked
@@ -463,7 +470,7 @@ def test_cut_anywhere_the_error_is_ours(
                 began = time.monotonic()
                 with contextlib.suppress(TransportUnclearError):
                     try:
-                        transport.send(delivery(b"x" * 50_000, publishing=lambda: asked.append(1)))
+                        transport.send(delivery(b"x" * 50_000, publishing=partial(asked.append, 1)))
                     except TransportUnclearError:
                         assert asked
                         raise
@@ -607,8 +614,6 @@ def test_a_server_that_repeats_the_secret_does_not_show_it(
     """
     Neither the error, nor its causes, nor the variables of its frames, nor the log or the library's debugging.
     """
-    import base64
-
     caplog.set_level(logging.DEBUG)
     said = {
         ("password", "coded"): base64.b64encode(f"\0shop\0{CANARY}".encode()).decode(),
@@ -649,4 +654,3 @@ def test_the_check_says_what_the_server_takes(server: RunningServer, office: Pos
         [finding] = transport.check()
     assert "33554432 bytes" in finding.message
     assert not {"DATA", "MAIL"} & set(office.commands)
-    assert ssl.OPENSSL_VERSION

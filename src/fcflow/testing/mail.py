@@ -92,7 +92,9 @@ def files_of(message: EmailMessage) -> dict[str, bytes]:
     for part in message.walk():
         if not part.is_multipart() and part.get_filename():
             name = str(part.get_filename())
-            found[name if name not in found else f"{name} again"] = part.get_payload(decode=True)
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
+            found[name if name not in found else f"{name} again"] = content
     return found
 
 
@@ -163,13 +165,12 @@ class Mailbox:
 
     def remove(self, folder: str) -> None:
         """Remove a folder and all in it."""
-        self._client.unselect()
         assert self._client.delete(f'"{folder}"')[0] == "OK"
 
     def put(self, message: EmailMessage | bytes, folder: str = "out", flags: str = "", at: str | None = None) -> int:
         """Lay a message there; gives its number."""
         raw = message if isinstance(message, bytes) else message.as_bytes(policy=SMTP)
-        kind, said = self._client.append(f'"{folder}"', flags or None, at, raw)  # type: ignore[arg-type]  # or nothing
+        kind, said = self._client.append(f'"{folder}"', flags or None, at, raw)
         assert kind == "OK", said
         match = re.search(rb"APPENDUID \d+ (\d+)", said[0])
         assert match is not None

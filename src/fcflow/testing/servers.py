@@ -1,5 +1,5 @@
 """
-Real servers on 127.0.0.1: pyftpdlib, vsftpd, OpenSSH, asyncssh, aiosmtpd, Dovecot; each with a scratch folder of its own.
+Real servers on 127.0.0.1: pyftpdlib, vsftpd, OpenSSH, asyncssh, aiosmtpd, Dovecot; each with a scratch folder.
 
 Every function is a context manager; it ends only the process that it started. vsftpd and OpenSSH need root, for
 the user that logs in, and like Dovecot programs of this machine: `MissingServerError` says which.
@@ -634,7 +634,7 @@ class PostOffice:
             return answer
         self.envelopes.append((envelope.mail_from, tuple(envelope.rcpt_tos)))
         self.raw.append(envelope.content)
-        self.messages.append(message_from_bytes(envelope.content, policy=default))  # type: ignore[arg-type]  # EmailMessage
+        self.messages.append(message_from_bytes(envelope.content, policy=default))
         return f"250 queued as {len(self.messages)}"
 
 
@@ -713,7 +713,7 @@ def _smtp_class() -> Any:
     """With answers of the office's own to any command."""
     from aiosmtpd.smtp import SMTP
 
-    class Smtp(SMTP):  # type: ignore[misc]  # has no types
+    class Smtp(SMTP):
         async def _call_limited(self, name: str, call: Any, argument: str) -> None:
             office = self.event_handler
             office.commands.append(name)

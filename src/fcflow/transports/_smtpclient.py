@@ -105,9 +105,11 @@ class SmtpClient(smtplib.SMTP):
         self.file = None
 
     def _hello(self) -> None:
-        code, _ = self.ehlo()
-        if code != 250:
-            self._expect("HELO", self.helo(), 250)
+        reply = self.ehlo()
+        if reply[0] >= 500:
+            # From before there were extensions.
+            reply = self.helo()
+        self._expect("HELO", reply, 250)
 
     def _start_tls(self) -> None:
         if not self.has_extn("starttls"):
