@@ -793,7 +793,7 @@ def starting(tmp_path: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("implicit", [True, False])
-@pytest.mark.parametrize("fault", ["unknown authority", "another name"])
+@pytest.mark.parametrize("fault", ["unknown authority", "another name", "expired"])
 def test_a_certificate_that_is_not_accepted_ends_it(
     server: RunningServer, starting: Any, tmp_path: Any, implicit: bool, fault: str
 ) -> None:
@@ -801,7 +801,9 @@ def test_a_certificate_that_is_not_accepted_ends_it(
     No login, no second try without TLS.
     """
     names_of = ("other.example",) if fault == "another name" else ()
-    other = starting(identity=servers.certificate(tmp_path / "tls", *names_of), implicit=implicit)
+    other = starting(
+        identity=servers.certificate(tmp_path / "tls", *names_of, expired=fault == "expired"), implicit=implicit
+    )
     options = {"ca_file": None} if fault == "unknown authority" else {}
     with way(other, None, **options) as transport:
         with pytest.raises(TransportUntrustedError, match="certificate not accepted"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import io
 import logging
 import socket
@@ -17,7 +16,6 @@ from typing import Any
 
 import attrs
 import pytest
-import trustme
 
 from fcflow.errors import (
     ConfigError,
@@ -360,17 +358,6 @@ def test_in_clear_only_where_it_is_asked_for(start: Callable[..., RunningServer]
     assert len(office.messages) == 1
 
 
-def _expired(folder: Any) -> Certificate:
-    authority = trustme.CA()
-    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
-    issued = authority.issue_cert("127.0.0.1", not_after=yesterday)
-    found = Certificate(ca=folder / "ca.pem", chain=folder / "c.pem", key=folder / "k.pem", both=folder / "b.pem")
-    authority.cert_pem.write_to_path(found.ca)
-    issued.private_key_pem.write_to_path(found.key)
-    found.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    return found
-
-
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 @pytest.mark.parametrize("fault", ["unknown authority", "another name", "expired"])
 def test_a_certificate_that_is_not_accepted_ends_it(
@@ -382,7 +369,7 @@ def test_a_certificate_that_is_not_accepted_ends_it(
     made = {
         "unknown authority": lambda: servers.certificate(tmp_path / "one"),
         "another name": lambda: servers.certificate(tmp_path / "two", "other.example"),
-        "expired": lambda: _expired(tmp_path),
+        "expired": lambda: servers.certificate(tmp_path / "three", expired=True),
     }[fault]()
     options = {"ca_file": None} if fault == "unknown authority" else {}
     with (

@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,13 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def certificate(folder: Path, *names: str) -> Certificate:
-    """A certificate for *names*, 127.0.0.1 and localhost where there are none."""
+def certificate(folder: Path, *names: str, expired: bool = False) -> Certificate:
+    """A certificate for *names*, 127.0.0.1 and localhost where there are none; *expired* since yesterday."""
     import trustme
 
     authority = trustme.CA()
-    issued = authority.issue_cert(*(names or (HOST, "127.0.0.2", "localhost")))
+    until = datetime.now(UTC) - timedelta(days=1) if expired else None
+    issued = authority.issue_cert(*(names or (HOST, "127.0.0.2", "localhost")), not_after=until)
     folder.mkdir(parents=True, exist_ok=True)
     found = Certificate(
         ca=folder / "ca.pem", chain=folder / "chain.pem", key=folder / "key.pem", both=folder / "both.pem"

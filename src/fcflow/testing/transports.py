@@ -626,8 +626,10 @@ class ReceivingContract(_Promises):
     def test_what_only_receives_says_so(self, harness: TransportHarness, transport: Transport) -> None:
         """Sending is an error then, and leave to publish is never asked for."""
         if not transport.capabilities.sends:
+            asked: list[int] = []
             with pytest.raises(TransportUnsupportedError):
-                transport.send(_delivery(harness, publishing=_fail))
+                transport.send(_delivery(harness, publishing=lambda: asked.append(1)))
+            assert asked == []
 
 
 class TransportContract(SendingContract, ReceivingContract):

@@ -40,7 +40,7 @@ _SEVERAL = {
 }
 
 LETTER_OPTIONS: Mapping[str, Any] = {
-    "to": {**_SEVERAL, "description": "Who gets the orders: an address or several, each plain or as Name <address>."},
+    "to": {**_SEVERAL, "description": "Who gets the orders: an address or several, each plain or as `Name <address>`."},
     "cc": {**_SEVERAL, "description": "Who gets a copy. A message goes to all of them or to none."},
     "subject": {
         "type": "string",

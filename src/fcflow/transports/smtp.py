@@ -335,7 +335,7 @@ def _faulty(endpoint: Endpoint) -> Iterator[Fault]:
 
 
 _SMTPS_OPTIONS: Mapping[str, Any] = {
-    "from": {"type": "string", "minLength": 3, "description": "Who writes: an address, plain or as Name <address>."},
+    "from": {"type": "string", "minLength": 3, "description": "Who writes: an address, plain or as `Name <address>`."},
     **LETTER_OPTIONS,
     "user": {"type": "string", "description": "Login name, where the URL has none."},
     "greeting": {
