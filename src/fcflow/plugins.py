@@ -49,6 +49,10 @@ _BUILT_IN_TRANSPORTS = (
     ("fcflow.transports.ftp", "FTPS_TYPE"),
     ("fcflow.transports.sftp", "TYPE"),
     ("fcflow.transports.http", "TYPE"),
+    ("fcflow.transports.smtp", "TYPE"),
+    ("fcflow.transports.smtp", "SMTPS_TYPE"),
+    ("fcflow.transports.imap", "TYPE"),
+    ("fcflow.transports.imap", "IMAPS_TYPE"),
 )
 
 

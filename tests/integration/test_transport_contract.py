@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fcflow.errors import TransportNotFoundError
 from fcflow.model import Connection, PartnerLimits
-from fcflow.testing import FolderHarness, TransportContract
+from fcflow.testing import FolderHarness, ReceivingContract, SendingContract, TransportContract, servers
 from fcflow.testing.faults import Channel, FaultProxy
-from fcflow.testing.servers import RunningServer
+from fcflow.testing.mail import ImapHarness, SmtpHarness
+from fcflow.testing.servers import Certificate, PostOffice, RunningServer
 from fcflow.transports import ftp, sftp
-from fcflow.transports.base import Endpoint, Transport
+from fcflow.transports.base import Endpoint, Query, Transport
 
 BUILD: dict[str, Callable[[Endpoint], Transport]] = {"ftp": ftp.build, "ftps": ftp.build, "sftp": sftp.build}
 
@@ -114,3 +117,57 @@ class TestOpenSsh(_OnServer):
 @pytest.mark.parametrize("server", ["asyncssh"], indirect=True)
 class TestAsyncSsh(_OnServer):
     """Another SFTP server."""
+
+
+class TestSmtp(SendingContract):
+    """By STARTTLS."""
+
+    tls = "starttls"
+
+    @pytest.fixture
+    def harness(self, identity: Certificate) -> Iterator[SmtpHarness]:
+        office = PostOffice()
+        with (
+            servers.aiosmtpd_server(office, tls=self.tls, identity=identity) as server,
+            FaultProxy(("127.0.0.1", server.port)) as proxy,
+        ):
+            yield SmtpHarness(server, office, proxy)
+
+
+class TestSmtps(TestSmtp):
+    """TLS from the first byte."""
+
+    tls = "implicit"
+
+
+class _OnDovecot(ReceivingContract):
+    @pytest.fixture
+    def harness(self, server: RunningServer) -> Iterator[ImapHarness]:
+        with FaultProxy(("127.0.0.1", server.port)) as proxy:
+            harness = ImapHarness(server, proxy)
+            yield harness
+            harness.box.close()
+
+    # A message never changes; what replaces it is another one, and fetching the old one finds it gone.
+    test_what_changed_after_it_was_offered_is_not_taken = None  # type: ignore[assignment]
+
+    def test_what_was_replaced_after_it_was_offered_is_gone(self, harness: ImapHarness, transport: Transport) -> None:
+        """The token names the old message, never the new one."""
+        harness.answer("status.csv", b"A1")
+        [offer] = transport.list(harness.feed("status"), Query())
+        harness.answer("status.csv", b"A1;A2")
+
+        with pytest.raises(TransportNotFoundError):
+            transport.fetch(offer, io.BytesIO())
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["dovecot"], indirect=True)
+class TestImaps(_OnDovecot):
+    """TLS from the first byte."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["dovecot-starttls"], indirect=True)
+class TestImap(_OnDovecot):
+    """By STARTTLS."""

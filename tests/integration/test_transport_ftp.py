@@ -33,6 +33,7 @@ from fcflow.testing import servers
 from fcflow.testing.faults import Channel, FaultProxy
 from fcflow.testing.servers import Certificate, RunningServer
 from fcflow.transports import ftp
+from fcflow.transports._tls import tls_context
 from fcflow.transports.base import Delivery, Endpoint, Outcome, Presence, Query, Transport
 
 Start = Callable[..., RunningServer]
@@ -389,7 +390,7 @@ def test_an_old_protocol_is_refused(start: Start, identity: Certificate) -> None
     """TLS 1.1 is not spoken."""
     server = start(tls="explicit", identity=identity)
     with opened(server) as transport:
-        context = ftp._context(transport.server.endpoint)  # type: ignore[attr-defined]
+        context = tls_context(transport.server.endpoint)  # type: ignore[attr-defined]
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname

@@ -538,6 +538,51 @@ def test_a_reply_that_cannot_be_sent_is_a_fault(reply: dict[str, str], where: st
     assert list(faults(partner(stock=stock))) == [f"$.partners.leeds.stock.reply.{where}"]
 
 
+MAIL = {
+    "out": {"url": "smtp://mail.example", "options": {"from": "orders@shop.example", "to": "desk@acme.example"}},
+    "in": {"url": "imaps://mail.example"},
+}
+
+
+def test_each_feed_may_have_a_connection_of_its_own() -> None:
+    """
+    By mail it must: one way only leads out, the other only in.
+    """
+    orders = {"layout": "linnworks-orders", "connection": "out"}
+    status = {"layout": "linnworks-status", "connection": "in", "reply": {"kind": "errors", "connection": "out"}}
+    found = load(partner(connection=None, connections=MAIL, orders=orders, status=status)).partners["leeds"]
+    assert [feed.connection for feed in found.feeds] == ["out", "in"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "path"),
+    [
+        ("orders", {"connection": "in"}, "connection"),
+        ("status", {"connection": "out", "match": "s*"}, "connection"),
+        ("status", {"connection": "in", "reply": {"kind": "errors"}}, "reply.connection"),
+        ("status", {"connection": "in", "options": {"done_flag": "\\Deleted"}}, "options.done_flag"),
+        ("orders", {"connection": "out", "options": {"subject": "a\r\nBcc: x"}}, "options.subject"),
+        ("orders", {"connection": "out", "options": {"text": "{nothing}"}}, "options.text"),
+    ],
+)
+def test_nothing_goes_the_wrong_way(kind: str, changes: dict[str, Any], path: str) -> None:
+    """
+    The fault is found before anything connects.
+    """
+    orders = {"layout": "linnworks-orders", "connection": "out"}
+    document = partner(connection=None, connections=MAIL, orders=orders)
+    document["partners"]["leeds"][kind] = {"layout": f"linnworks-{kind}", **changes}
+    assert list(faults(document)) == [f"$.partners.leeds.{kind}.{path}"]
+
+
+def test_a_mail_without_addresses_is_a_fault() -> None:
+    """
+    Who writes, and to whom, must be said.
+    """
+    found = faults(partner(connection={"url": "smtp://mail.example"}))
+    assert sorted(found) == [f"$.partners.leeds.connection.options.{name}" for name in ("from", "to")]
+
+
 def test_carriers_of_a_configuration_are_known_beside_the_usual_ones() -> None:
     """
     Its own ones by code, with an address to follow parcels; a partner's words beside the partner.

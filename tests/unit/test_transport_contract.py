@@ -14,7 +14,7 @@ from fcflow.errors import TransportError
 from fcflow.model import PartnerLimits
 from fcflow.testing import MemoryHarness, TransportContract
 from fcflow.transports import memory
-from fcflow.transports.base import Delivery, Fetched, Finding, Offer, Outcome, Presence, Query, Receipt
+from fcflow.transports.base import Capabilities, Delivery, Fetched, Finding, Offer, Outcome, Presence, Query, Receipt
 from fcflow.transports.memory import MemoryPartner
 
 
@@ -185,6 +185,29 @@ class ChecksByWriting(Bad):
         return [Finding(level="ok", message="wrote")]
 
 
+class CheckTakes(Bad):
+    def check(self) -> list[Finding]:
+        found = list(self.inner.check())
+        self.partner.clear()
+        return found
+
+
+class OnlySendsSilently(Bad):
+    """Says that nothing comes in, and then answers a look with nothing."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return attrs.evolve(self.inner.capabilities, receives=False)
+
+
+class OnlyReceivesSilently(Bad):
+    """Says that nothing leaves, and then takes an order."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return attrs.evolve(self.inner.capabilities, sends=False)
+
+
 class CheckRaises(Bad):
     def check(self) -> list[Finding]:
         if self.partner.down:
@@ -236,9 +259,15 @@ CASES: list[tuple[type[Bad], str]] = [
     (FetchesAnything, "test_too_large_a_file_is_not_taken"),
     (FindsNothing, "test_a_failed_look_is_an_error"),
     (RaisesItsOwn, "test_an_error_before_publishing_means_not_published"),
-    (ChecksByWriting, "test_checking_changes_nothing_and_never_raises"),
-    (CheckRaises, "test_checking_changes_nothing_and_never_raises"),
-    (Shows, "test_secrets_never_show"),
+    (FindsNothing, "test_a_look_that_fails_is_no_answer"),
+    (ChecksByWriting, "test_checking_sends_nothing_and_never_raises"),
+    (CheckRaises, "test_checking_sends_nothing_and_never_raises"),
+    (CheckTakes, "test_checking_takes_nothing_and_never_raises"),
+    (CheckRaises, "test_checking_takes_nothing_and_never_raises"),
+    (Shows, "test_secrets_never_show_when_sending"),
+    (Shows, "test_secrets_never_show_when_receiving"),
+    (OnlySendsSilently, "test_what_only_sends_says_so"),
+    (OnlyReceivesSilently, "test_what_only_receives_says_so"),
     (ClosesOnce, "test_closing_twice_is_harmless"),
 ]
 
@@ -293,12 +322,13 @@ def test_the_promise_bites(kind: type[Bad], name: str, caplog: pytest.LogCapture
 
 def test_every_promise_has_a_transport_that_breaks_it() -> None:
     """So that no test of the contract passes for nothing."""
-    promises = {name for name in vars(TransportContract) if name.startswith("test_")}
+    promises = {name for name in dir(TransportContract) if name.startswith("test_")}
     broken = {name for _, name in CASES}
 
     assert promises - broken == {
         "test_a_folder_never_leads_elsewhere",
         "test_a_lost_connection_is_replaced",
+        "test_a_lost_connection_is_replaced_for_the_next_look",
         "test_an_empty_folder_offers_nothing",
         "test_capabilities_are_stated",
     }

@@ -20,6 +20,7 @@ from fcflow.model import Alias, Connection, Feed, FeedKind, Location, LocationKi
 if TYPE_CHECKING:
     from fcflow.config.build import Loader
     from fcflow.rules.faults import Path
+    from fcflow.transports.base import TransportType
 
 __all__ = [
     "check_aliases",
@@ -108,11 +109,19 @@ def _check_reference(loader: Loader, reference: Mapping[str, Any], path: Path) -
 
 
 def check_feed_options(loader: Loader, raw: Mapping[str, Any], connection: Connection, path: Path) -> None:
-    """The feed's options are such as its transport knows, and hold no secret."""
+    """The feed's options are such as its transport knows, and hold no secret; the transport goes its way."""
     _check_no_secret(loader, raw.get("options"), (*path, "options"))
     kind = loader.plugins.transport(connection.scheme)
     if kind is not None:
+        _check_way(loader, kind, connection, (*path, "connection"), out=path[-1] == FeedKind.ORDERS)
         check_options(loader, kind.feed_options_schema, raw.get("options"), (*path, "options"))
+
+
+def _check_way(loader: Loader, kind: TransportType, connection: Connection, path: Path, *, out: bool) -> None:
+    """Nothing leaves by a way that only leads in, nor the other way round."""
+    if not (kind.sends if out else kind.receives):
+        only = "receives" if out else "sends"
+        loader.fault(path, f"{connection.scheme} only {only}", expected="the name of another connection")
 
 
 def check_name_template(loader: Loader, feed: Feed, path: Path) -> None:
@@ -131,6 +140,10 @@ def check_reply(loader: Loader, feed: Feed, connections: Mapping[str, Connection
         return
     if reply.connection is not None and reply.connection not in connections:
         loader.unknown((*path, "connection"), "connection", reply.connection, connections)
+    way = connections.get(reply.connection or feed.connection)
+    kind = None if way is None else loader.plugins.transport(way.scheme)
+    if way is not None and kind is not None:
+        _check_way(loader, kind, way, (*path, "connection"), out=True)
     for fault in name_faults(reply.name):
         loader.fault((*path, "name"), fault.message, found=fault.found, expected=fault.expected)
     if ORDER_TAG.search(reply.name):

@@ -195,8 +195,11 @@ class _Intake:
         """The sighting that this offer is, where that can be told without fetching it."""
         if offer.modified_at is None and offer.etag is None:
             return None
+        # Messages that bring files of one name lie there together; of a file in a folder the last sighting counts.
+        etag = None if offer.modified_at is None else offer.etag
+        feed = self.feed.kind.value
         with self.context.store.reading() as tx:
-            known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=offer.name, limit=1)
+            known = tx.sightings(partner=self.partner.code, feed=feed, name=offer.name, etag=etag, limit=1)
         same = [s for s in known if (s.modified_at, s.etag) == (offer.modified_at, offer.etag)]
         return next((s for s in same if offer.size in (None, s.size)), None)
 

@@ -447,6 +447,7 @@ class Transaction(RuleSetRows):
         partner: str | None = None,
         feed: str | None = None,
         name: str | None = None,
+        etag: str | None = None,
         state: str | None = None,
         reply: str | None = None,
         limit: int | None = None,
@@ -459,6 +460,7 @@ class Transaction(RuleSetRows):
             "partner": partner,
             "feed": feed,
             "name": name,
+            "etag": etag,
             "state": state,
             "reply": reply,
         }

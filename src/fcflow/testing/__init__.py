@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fcflow.testing.formats import FormatContract
     from fcflow.testing.rules import EffectContract, FieldContract, OperatorContract
-    from fcflow.testing.transports import FolderHarness, MemoryHarness, TransportContract, TransportHarness
+    from fcflow.testing.transports import (
+        FolderHarness,
+        MemoryHarness,
+        ReceivingContract,
+        SendingContract,
+        TransportContract,
+        TransportHarness,
+    )
 
 __all__ = [
     "EffectContract",
@@ -17,6 +24,8 @@ __all__ = [
     "FormatContract",
     "MemoryHarness",
     "OperatorContract",
+    "ReceivingContract",
+    "SendingContract",
     "TransportContract",
     "TransportHarness",
 ]

@@ -8,7 +8,8 @@ Derive a class from `TransportContract` and give it a fixture ``harness``, the p
         def harness(self, tmp_path):
             return NullHarness(tmp_path)
 
-A promise that a transport cannot keep is declared in its `Capabilities`; the contract then checks that it says so.
+A promise that a transport cannot keep is declared in its `Capabilities`; the contract then checks that it says so. A
+way that only leads out derives from `SendingContract`, one that only leads in from `ReceivingContract`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,21 @@ from fcflow.errors import (
     TransportError,
     TransportRefusedError,
     TransportTooLargeError,
+    TransportUnsupportedError,
 )
 from fcflow.model import Connection, Feed, PartnerLimits
 from fcflow.transports import memory
 from fcflow.transports.base import Capabilities, Delivery, Endpoint, Offer, Outcome, Presence, Query, Receipt, Transport
 from fcflow.transports.memory import MemoryPartner
 
-__all__ = ["FolderHarness", "MemoryHarness", "TransportContract", "TransportHarness"]
+__all__ = [
+    "FolderHarness",
+    "MemoryHarness",
+    "ReceivingContract",
+    "SendingContract",
+    "TransportContract",
+    "TransportHarness",
+]
 
 
 class TransportHarness(ABC):
@@ -214,8 +223,8 @@ def _fetch(transport: Transport, offer: Offer) -> bytes:
     return sink.getvalue()
 
 
-class TransportContract:
-    """The promises; each test is one of them."""
+class _Promises:
+    """What holds for every transport."""
 
     @pytest.fixture
     def harness(self) -> TransportHarness:
@@ -229,7 +238,22 @@ class TransportContract:
         yield opened
         opened.close()
 
-    # ------------------------------------------------------------------ out
+    def test_closing_twice_is_harmless(self, harness: TransportHarness) -> None:
+        """With and without a connection."""
+        transport = harness.open()
+        transport.close()
+        transport.check()
+        transport.close()
+        transport.close()
+
+    def test_capabilities_are_stated(self, transport: Transport) -> None:
+        """They are values that a run can plan with."""
+        assert isinstance(transport.capabilities, Capabilities)
+        assert isinstance(transport, Transport)
+
+
+class SendingContract(_Promises):
+    """What a transport promises of deliveries."""
 
     @pytest.mark.parametrize("content", [b"A1;1\r\n", b"", bytes(range(256)) * 5000], ids=["small", "empty", "large"])
     def test_a_delivery_arrives_byte_for_byte(
@@ -334,7 +358,68 @@ class TransportContract:
         transport.send(delivery)
         assert harness.arrived() == {"orders-1.csv": delivery.content}
 
-    # ------------------------------------------------------------------ in
+    # ------------------------------------------------------------------ trouble
+
+    def test_a_look_that_fails_is_no_answer(self, harness: TransportHarness) -> None:
+        """With nobody there, a delivery is neither present nor absent."""
+        transport = harness.open(PartnerLimits(timeout_s=5))
+        with harness.down():
+            assert _look(transport, _delivery(harness)) is Presence.UNKNOWN
+        transport.close()
+
+    def test_an_error_before_publishing_means_not_published(self, harness: TransportHarness) -> None:
+        """With nobody there, sending raises and leave to publish is never asked for."""
+        transport = harness.open(PartnerLimits(timeout_s=5))
+        asked: list[int] = []
+        with harness.down(), pytest.raises(TransportError):
+            transport.send(_delivery(harness, publishing=lambda: asked.append(1)))
+
+        assert asked == []
+        assert harness.arrived() == {}
+        transport.close()
+
+    def test_a_lost_connection_is_replaced(self, harness: TransportHarness, transport: Transport) -> None:
+        """After the partner was away, the next call works."""
+        transport.send(_delivery(harness))
+        with harness.down():
+            pass
+
+        transport.send(_delivery(harness, key="key-2", name="orders-2.csv"))
+
+        assert set(harness.arrived()) == {"orders-1.csv", "orders-2.csv"}
+
+    def test_checking_sends_nothing_and_never_raises(self, harness: TransportHarness) -> None:
+        """It finds no error with the partner there, and one with the partner away."""
+        transport = harness.open(PartnerLimits(timeout_s=5))
+
+        assert [finding for finding in transport.check() if finding.level == "error"] == []
+        with harness.down():
+            assert [finding.level for finding in transport.check()] == ["error"]
+        assert harness.arrived() == {}
+        transport.close()
+
+    def test_secrets_never_show_when_sending(self, harness: TransportHarness, caplog: pytest.LogCaptureFixture) -> None:
+        """Not in reprs, findings, log records at DEBUG, nor in the text or the causes of errors."""
+        caplog.set_level(logging.DEBUG)
+        transport = harness.open(PartnerLimits(timeout_s=5))
+        shown = [repr(transport), repr(transport.check()), repr(transport)]
+        transport.send(_delivery(harness))
+        with harness.down():
+            shown += [_trace(lambda: transport.send(_delivery(harness, key="key-2", name="orders-2.csv")))]
+            shown += [repr(transport.check())]
+        transport.close()
+
+        assert harness.secret == "" or harness.secret not in "\n".join([*shown, caplog.text])
+
+    def test_what_only_sends_says_so(self, harness: TransportHarness, transport: Transport) -> None:
+        """A look for offers is an error then, never *nothing new*."""
+        if not transport.capabilities.receives:
+            with pytest.raises(TransportUnsupportedError):
+                _offers(harness, transport)
+
+
+class ReceivingContract(_Promises):
+    """What a transport promises of what comes in."""
 
     def test_a_file_is_offered_and_fetched_byte_for_byte(self, harness: TransportHarness, transport: Transport) -> None:
         """Size and hash are those of the content."""
@@ -495,37 +580,25 @@ class TransportContract:
     # ------------------------------------------------------------------ trouble
 
     def test_a_failed_look_is_an_error(self, harness: TransportHarness) -> None:
-        """With nobody there, a listing and a look raise; they do not find nothing."""
+        """With nobody there, a listing raises; it does not find nothing."""
         transport = harness.open(PartnerLimits(timeout_s=5))
         harness.answer("status.csv", b"x")
-        with harness.down():
-            with pytest.raises(TransportError):
-                _offers(harness, transport)
-            assert _look(transport, _delivery(harness)) is Presence.UNKNOWN
-        transport.close()
-
-    def test_an_error_before_publishing_means_not_published(self, harness: TransportHarness) -> None:
-        """With nobody there, sending raises and leave to publish is never asked for."""
-        transport = harness.open(PartnerLimits(timeout_s=5))
-        asked: list[int] = []
         with harness.down(), pytest.raises(TransportError):
-            transport.send(_delivery(harness, publishing=lambda: asked.append(1)))
-
-        assert asked == []
-        assert harness.arrived() == {}
+            _offers(harness, transport)
         transport.close()
 
-    def test_a_lost_connection_is_replaced(self, harness: TransportHarness, transport: Transport) -> None:
+    def test_a_lost_connection_is_replaced_for_the_next_look(
+        self, harness: TransportHarness, transport: Transport
+    ) -> None:
         """After the partner was away, the next call works."""
-        transport.send(_delivery(harness))
+        _offers(harness, transport)
+        harness.answer("status.csv", b"x")
         with harness.down():
             pass
 
-        transport.send(_delivery(harness, key="key-2", name="orders-2.csv"))
+        assert [_fetch(transport, offer) for offer in _offers(harness, transport)] == [b"x"]
 
-        assert set(harness.arrived()) == {"orders-1.csv", "orders-2.csv"}
-
-    def test_checking_changes_nothing_and_never_raises(self, harness: TransportHarness) -> None:
+    def test_checking_takes_nothing_and_never_raises(self, harness: TransportHarness) -> None:
         """It finds no error with the partner there, and one with the partner away."""
         transport = harness.open(PartnerLimits(timeout_s=5))
         harness.answer("status.csv", b"x")
@@ -533,35 +606,34 @@ class TransportContract:
         assert [finding for finding in transport.check() if finding.level == "error"] == []
         with harness.down():
             assert [finding.level for finding in transport.check()] == ["error"]
-        assert harness.arrived() == {}
         assert harness.answers() == {"status.csv": b"x"}
         transport.close()
 
-    def test_secrets_never_show(self, harness: TransportHarness, caplog: pytest.LogCaptureFixture) -> None:
+    def test_secrets_never_show_when_receiving(
+        self, harness: TransportHarness, caplog: pytest.LogCaptureFixture
+    ) -> None:
         """Not in reprs, findings, log records at DEBUG, nor in the text or the causes of errors."""
         caplog.set_level(logging.DEBUG)
         transport = harness.open(PartnerLimits(timeout_s=5))
-        shown = [repr(transport), repr(transport.check()), repr(transport)]
-        transport.send(_delivery(harness))
+        harness.answer("status.csv", b"x")
+        shown = [repr(transport), repr(transport.check()), repr(_offers(harness, transport)), repr(transport)]
         with harness.down():
             shown += [_trace(lambda: _offers(harness, transport)), repr(transport.check())]
-            shown += [_trace(lambda: transport.send(_delivery(harness, key="key-2", name="orders-2.csv")))]
         transport.close()
 
         assert harness.secret == "" or harness.secret not in "\n".join([*shown, caplog.text])
 
-    def test_closing_twice_is_harmless(self, harness: TransportHarness) -> None:
-        """With and without a connection."""
-        transport = harness.open()
-        transport.close()
-        transport.check()
-        transport.close()
-        transport.close()
+    def test_what_only_receives_says_so(self, harness: TransportHarness, transport: Transport) -> None:
+        """Sending is an error then, and leave to publish is never asked for."""
+        if not transport.capabilities.sends:
+            asked: list[int] = []
+            with pytest.raises(TransportUnsupportedError):
+                transport.send(_delivery(harness, publishing=lambda: asked.append(1)))
+            assert asked == []
 
-    def test_capabilities_are_stated(self, transport: Transport) -> None:
-        """They are values that a run can plan with."""
-        assert isinstance(transport.capabilities, Capabilities)
-        assert isinstance(transport, Transport)
+
+class TransportContract(SendingContract, ReceivingContract):
+    """The promises; each test is one of them."""
 
 
 def _look(transport: Transport, delivery: Delivery) -> Presence:

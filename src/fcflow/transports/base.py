@@ -61,6 +61,10 @@ class Capabilities:
         lists: `Transport.list` shows what lies there by itself (a folder), rather than asking for it (a URL).
 
         settles: A taken file can be archived or deleted.
+
+        sends: `Transport.send` is there; a mailbox that is only read has none.
+
+        receives: `Transport.list` and `Transport.fetch` are there; a way that only leads out has neither.
     """
 
     atomic_publish: bool
@@ -68,6 +72,8 @@ class Capabilities:
     looks_up: bool
     lists: bool
     settles: bool
+    sends: bool = True
+    receives: bool = True
 
 
 def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
@@ -308,6 +314,9 @@ class TransportType:
 
         secrets: Names of the secrets it knows.
 
+        sends: Whether orders can leave by it; *receives*, whether statuses and stock can come in. A feed that asks for
+            more is a fault of the configuration.
+
         extra: The extra of fcflow that it needs, or ``None``.
     """
 
@@ -316,5 +325,7 @@ class TransportType:
     options_schema: Mapping[str, Any] = field(factory=immutabledict)
     feed_options_schema: Mapping[str, Any] = field(factory=immutabledict)
     secrets: tuple[str, ...] = field(default=(), converter=_tuple)
+    sends: bool = True
+    receives: bool = True
     extra: str | None = None
     build: Callable[[Endpoint], Transport] = field(eq=False)

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,11 +27,12 @@ from fcflow.errors import (
 )
 from fcflow.transports._address import Address, address_of
 from fcflow.transports._deadline import Deadline
-from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error, without_frames
+from fcflow.transports._faults import Failure, guarded, guarded_blocks, without_frames
 from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
 from fcflow.transports._ftpclient import FtpAnswerError, FtpClient, FtpUntrustedError
 from fcflow.transports._listing import fact_entry, list_entries, mlsd_entries
 from fcflow.transports._names import joined
+from fcflow.transports._tls import TLS_OPTIONS, of_network, of_tls, one_line, tls_context
 from fcflow.transports.base import Endpoint, Finding, Transport, TransportType
 
 __all__ = ["FTPS_TYPE", "TYPE", "build"]
@@ -106,7 +106,7 @@ class _FtpServer:
 
     def _new_client(self) -> FtpClient:
         return FtpClient(
-            context=_context(self.endpoint) if self.is_protected else None,
+            context=tls_context(self.endpoint) if self.is_protected else None,
             server_name=self._option("server_name", self.address.host),
             encoding=self._option("name_encoding", "utf-8"),
             passive="active" if self._option("active", False) else self._option("passive", "auto"),
@@ -154,16 +154,16 @@ class _FtpServer:
         if isinstance(error, FtpUntrustedError):
             return TransportUntrustedError, str(error)
         if isinstance(error, ssl.SSLError):
-            return _of_tls(error)
+            return of_tls(error)
         if isinstance(error, OSError):
-            return _of_network(error)
+            return of_network(error)
         if isinstance(error, EOFError):
             return TransportUnavailableError, "the server closed the connection"
         if isinstance(error, ftplib.Error):
-            return TransportUnavailableError, f"an answer that is not FTP: {_one_line(str(error))}"
+            return TransportUnavailableError, f"an answer that is not FTP: {one_line(str(error))}"
         if isinstance(error, ValueError):
-            return TransportRefusedError, _one_line(str(error))
-        return TransportUnavailableError, f"{type(error).__name__}: {_one_line(str(error))}"
+            return TransportRefusedError, one_line(str(error))
+        return TransportUnavailableError, f"{type(error).__name__}: {one_line(str(error))}"
 
     # ------------------------------------------------------------------ calls
 
@@ -303,7 +303,7 @@ class _FtpServer:
 
 
 def _of_reply(text: str) -> Failure:
-    code, line = text[:3], _one_line(text)
+    code, line = text[:3], one_line(text)
     if code in _LOGIN:
         return TransportLoginError, line
     if code in _NOT_KNOWN:
@@ -313,35 +313,6 @@ def _of_reply(text: str) -> Failure:
     if code == "550" and _MISSING.search(text):
         return TransportNotFoundError, line
     return TransportRefusedError, line
-
-
-def _of_tls(error: ssl.SSLError) -> Failure:
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return TransportUnavailableError, "the server closed the connection in the midst of TLS"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        message = f"certificate not accepted: {error.verify_message}; a private CA goes into the option ca_file or ca"
-        return TransportUntrustedError, message
-    return TransportUntrustedError, f"TLS was not established: {error.reason or error}"
-
-
-def _of_network(error: OSError) -> Failure:
-    kind, text = of_os_error(error)
-    return (kind if kind is TransportTimeoutError else TransportUnavailableError), text
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()[:300]
-
-
-def _context(endpoint: Endpoint) -> ssl.SSLContext:
-    ca_file = endpoint.option("ca_file")
-    file = None if ca_file is None else str(endpoint.base / Path(ca_file))
-    context = ssl.create_default_context(cafile=file, cadata=endpoint.option("ca"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    exactly = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}.get(endpoint.option("tls_version", ""))
-    if exactly is not None:
-        context.minimum_version = context.maximum_version = exactly
-    return context
 
 
 def build(endpoint: Endpoint) -> Transport:
@@ -396,20 +367,7 @@ _FTPS_OPTIONS: Mapping[str, Any] = {
         "default": False,
         "description": "TLS from the first byte (port 990 unless the URL says otherwise) rather than by AUTH TLS.",
     },
-    "ca_file": {
-        "type": "string",
-        "description": "PEM file of the certificate authorities to trust instead of the system's; relative to the "
-        "configuration.",
-    },
-    "ca": {"type": "string", "description": "The same as PEM text."},
-    "tls_version": {
-        "enum": ["1.2", "1.3"],
-        "description": "Exactly this version of TLS; otherwise the best of 1.2 and newer.",
-    },
-    "server_name": {
-        "type": "string",
-        "description": "Name that the certificate must be for, where it is not the host of the URL.",
-    },
+    **TLS_OPTIONS,
 }
 
 
