@@ -231,6 +231,8 @@ ORDER_FIELDS: list[dict[str, Any]] = [
     {"at": "town", "field": "ship_to.town", "case": "upper"},
     {"at": "tags", "field": "tags", "join": "+"},
     {"at": "notes", "field": "notes"},
+    {"at": "ref", "field": "reference", "fallback": ["order_id"], "direction": "write"},
+    {"at": "title", "field": "line.title", "fallback": ["line.sku"], "direction": "write"},
     {"at": ["street", "more"], "field": "ship_to.address1", "with": ", ", "direction": "write"},
     {"at": "kind", "when": {"field": "ship_to.country", "op": "eq", "value": "GB"}, "then": "home", "else": "abroad"},
     {"at": "big", "when": {"field": "line.quantity", "op": "gt", "value": 3}, "then": "yes", "else": "no"},
