@@ -43,6 +43,8 @@ _ORDER = [
     ("orders_feed", "The orders feed"),
     ("status_feed", "The status feed"),
     ("stock_feed", "The stock feed"),
+    ("push", "What a partner pushes"),
+    ("push_signature", "A signature"),
     ("limits", "Limits"),
     ("location", "A location"),
     ("address", "An address"),
@@ -169,6 +171,17 @@ def _transports() -> Iterator[str]:
         for title, schema in (("connection", kind.options_schema), ("feed", kind.feed_options_schema)):
             if schema.get("properties"):
                 yield from ["", f"Options of a {title}:", "", *_properties(schema, schema)]
+                yield from _within(schema)
+
+
+def _within(schema: Mapping[str, Any]) -> Iterator[str]:
+    """What stands in options that are objects themselves; those that are described alike share a table."""
+    alike: dict[str, list[str]] = {}
+    for name, written in schema["properties"].items():
+        if written.get("properties") and name != "sign":
+            alike.setdefault("\n".join(_properties(written, schema)), []).append(f"`{name}`")
+    for described, names in alike.items():
+        yield from ["", f"In {', '.join(names)}:", "", described]
 
 
 # ------------------------------------------------------------------ command line

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         View,
         WorkingCalendar,
     )
-    from fcflow.reports import Plan, RunReport
+    from fcflow.reports import Plan, PushAnswer, RunReport
     from fcflow.rules import RuleSet, load_rules
     from fcflow.store import Store
     from fcflow.synchronizer import Synchronizer
@@ -131,6 +131,7 @@ __all__ = [
     "Plan",
     "PluginError",
     "Problem",
+    "PushAnswer",
     "Record",
     "RuleError",
     "RuleSet",
@@ -184,6 +185,7 @@ if not TYPE_CHECKING:  # a type checker that sees __getattr__ would take any mis
         "Layout": "formats",
         "Plan": "reports",
         "RuleSet": "rules",
+        "PushAnswer": "reports",
         "RunReport": "reports",
         "Store": "store",
         "Synchronizer": "synchronizer",

@@ -411,6 +411,39 @@ class Reply:
     name: str = "reply-{datetime}-{counter}.txt"
 
 
+@frozen(kw_only=True)
+class Push:
+    """
+    How a partner may hand something to us by itself (a webhook), and how we know that it is the partner.
+
+    One of *signature*, *header* and *user* says what is checked.
+
+    Args:
+        secrets: References; any of them is right, so that a secret can be changed without a gap.
+
+        signature: The body is signed: options of a `fcflow.signing.SignatureScheme`, and ``tolerance_s``, how far the
+            signed instant may be from now.
+
+        header: A header that carries the secret itself.
+
+        user: The secret is the password of this user (basic authentication).
+
+        id_header: A header that names the delivery, so that one that comes again is known.
+
+        max_bytes: A larger push is refused.
+
+        poll: Whether runs ask for the feed besides.
+    """
+
+    secrets: tuple[immutabledict[str, Any], ...]
+    signature: immutabledict[str, Any] | None = None
+    header: str | None = None
+    user: str | None = None
+    id_header: str | None = None
+    max_bytes: int = field(default=4 * 1024 * 1024, validator=_whole(1))
+    poll: bool = True
+
+
 MATCHES = ("fulfilment_id", "order_id", "reference", "delivery")
 """What a partner may quote."""
 
@@ -454,6 +487,8 @@ class Feed:
 
         reply: Stock and status: what the partner is sent when a file came in; ``None`` is nothing.
 
+        push: Incoming only: how the partner may push it; ``None`` does not let it.
+
         options: What the transport's schema says of a feed (URL parameters, minimum age, ...).
     """
 
@@ -476,7 +511,13 @@ class Feed:
     match_sku: str = field(default="either", validator=validators.in_(("either", "partner")))
     matches: str = field(default="fulfilment_id", validator=validators.in_(MATCHES))
     reply: Reply | None = None
+    push: Push | None = None
     options: immutabledict[str, Any] = field(factory=immutabledict, converter=_mapping)
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether runs look for it at the partner's."""
+        return self.push is None or self.push.poll
 
 
 @frozen(kw_only=True)

@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "PlannedDelivery",
     "Progress",
+    "PushAnswer",
     "RunReport",
 ]
 
@@ -50,6 +51,29 @@ class PhaseFailure:
     phase: str
     code: str
     message: str
+
+
+@frozen(kw_only=True)
+class PushAnswer:
+    """
+    What to answer a partner who pushed something, by any framework.
+
+    Args:
+        status: 200 it is taken (now or before), 202 it is kept for a person, 400 its id is missing, 401 it is not the
+            partner, 404 nothing is taken at this address, 409 the id was used for something else, 413 it is too
+            large, 415 it is packed in an unknown way, 422 nothing of it can be read, 503 not now: repeat it.
+
+        body: JSON, as the headers say.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes = b""
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the partner need not send it again."""
+        return self.status in (200, 202)
 
 
 @define

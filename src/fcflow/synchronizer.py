@@ -42,6 +42,7 @@ from fcflow.phases.checks import check_partner
 from fcflow.phases.context import ACTIVE, Context, describe
 from fcflow.phases.handled import handled_since
 from fcflow.phases.intake import add_orders
+from fcflow.phases.push import PushRequest, push_of, receive_push
 from fcflow.phases.receive import receive, receive_again
 from fcflow.phases.rule_sets import RuleSetCalls, with_live_rules
 from fcflow.phases.send import send_orders
@@ -50,7 +51,16 @@ from fcflow.phases.statuses import apply_statuses
 from fcflow.phases.stock_levels import apply_stock
 from fcflow.phases.stock_view import stock_view
 from fcflow.plugins import Plugins, collect_plugins, load_plugins
-from fcflow.reports import AddReport, AllocationReport, ChangeReport, PhaseFailure, Plan, Progress, RunReport
+from fcflow.reports import (
+    AddReport,
+    AllocationReport,
+    ChangeReport,
+    PhaseFailure,
+    Plan,
+    Progress,
+    PushAnswer,
+    RunReport,
+)
 from fcflow.rules import Condition, RuleSet, compile_condition
 from fcflow.stock import StockSummary
 from fcflow.store import OrderView, OutboxRow, Sighting, Store
@@ -409,6 +419,41 @@ class Synchronizer(RuleSetCalls):
             if partner.orders is not None:
                 with context.guarded(report, partner, "orders"):
                     send_orders(context, partner, report)
+
+    def receive_push(
+        self,
+        partner: str,
+        kind: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes,
+        *,
+        method: str = "POST",
+        target: str = "",
+    ) -> PushAnswer:
+        """
+        Take in what a partner pushes (a webhook), and say what to answer; `fcflow.web` mounts it.
+
+        It is checked as ``push`` of the feed says, and goes the way of a file: into the same ledger and audit trail,
+        once, in one transaction. It never raises for what a stranger sends, nor for a store that is not there: then the
+        answer asks the partner to repeat.
+
+        Args:
+            kind: ``status``, ``stock`` or ``acknowledgement``.
+
+            headers: In any case; as pairs where one may stand twice.
+
+            body: As it came, packed or not; read no more than `push_cap` and one byte of it.
+
+            target: Path and query, where the partner signs them.
+        """
+        context = self._context
+        request = PushRequest(partner=partner, kind=kind, headers=headers, body=body, method=method, target=target)
+        return receive_push(context, request, RunReport(started_at=context.clock()))
+
+    def push_cap(self, partner: str, kind: str) -> int:
+        """How many bytes *partner* may push at most; 0 where nothing is taken from it."""
+        found = push_of(self._context, partner, kind)
+        return 0 if found is None else found[2].max_bytes
 
     # ---------------------------------------------------------------- by hand
 

@@ -36,7 +36,7 @@ from fcflow.testing import servers
 from fcflow.testing.faults import Channel, FaultProxy
 from fcflow.testing.mail import Mailbox, delivery, opened, orders, status, written
 from fcflow.testing.servers import RunningServer
-from fcflow.transports import imap
+from fcflow.transports import _imapserver, imap
 from fcflow.transports.base import Endpoint, Offer, Outcome, Query
 
 pytestmark = [pytest.mark.real_server, pytest.mark.parametrize("server", ["dovecot"], indirect=True)]
@@ -366,7 +366,7 @@ def test_large_attachments_come_in_pieces(server: RunningServer, box: Mailbox) -
     """
     Of whatever size, at and around the ends of pieces.
     """
-    sizes = [imap._PIECE // 4 * 3, imap._PIECE - 1, imap._PIECE, imap._PIECE + 1, 3 * imap._PIECE]
+    sizes = [imap.PIECE // 4 * 3, imap.PIECE - 1, imap.PIECE, imap.PIECE + 1, 3 * imap.PIECE]
     for size in sizes:
         body = (b"0123456789abcdef" * (size // 16 + 1))[:size].decode()
         box.put(raw(part(f"attachment; filename={size}.csv", body, "7bit")))
@@ -420,7 +420,7 @@ def test_a_message_that_says_too_much_of_itself_is_skipped(
     """
     The lot it came in is looked at one by one.
     """
-    monkeypatch.setattr(imap, "_MOST_OF_ONE", 2000)
+    monkeypatch.setattr(_imapserver, "_MOST_OF_ONE", 2000)
     for number in range(9):
         box.send(**{f"{number}.csv": b"1"})
     box.put(raw(*[part(f"attachment; filename={n}.txt") for n in range(450)]))

@@ -373,3 +373,41 @@ def test_a_hierarchy_goes_by_what_its_segments_say():
         (("T1",), ["MUG"]),
         (("T2",), ["CUP"]),
     ]
+
+
+# ------------------------------------------------------------------ nothing of a line is lost
+
+TWO_IN_A_CARTON = ["W06*F*A1*20260302", "LX*1", "MAN*CP*T1", "W12*CC*1*1*0*EA**VN*MUG", "W12*CC*2*2*0*EA**VN*CUP"]
+
+
+def test_every_line_of_a_carton_is_read():
+    """
+    Several W12 stand in one LX, and share its tracking number.
+    """
+    [record], problems = load_layout("x12-945").read(interchange(TWO_IN_A_CARTON))
+
+    assert problems == []
+    assert [(line.sku, line.shipped) for line in record.value.lines] == [("MUG", 1), ("CUP", 2)]
+    [parcel] = record.value.shipments
+    assert (parcel.tracking_numbers, len(parcel.lines)) == (("T1",), 2)
+
+
+def test_a_line_without_a_loop_of_its_own_is_a_problem():
+    """
+    A layout that reads one W12 a carton would lose the second; the other transactions are read.
+    """
+    loops = {"carton": {"starts_with": "LX", "segments": ["MAN", "W12"]}}
+    fields = [
+        {"at": "W06-02", "field": "reference"},
+        {"at": "carton[]/W12-08", "field": "line.sku"},
+        {"at": "carton[]/W12-03", "field": "line.shipped"},
+    ]
+    codec = {"type": "x12", "transaction": "945", "loops": loops}
+    layout = load_layout({"fcflow": "layout/1", "kind": "status", "codec": codec, "fields": fields})
+
+    records, problems = layout.read(interchange(TWO_IN_A_CARTON, A2))
+
+    assert [record.value.reference for record in records] == ["A2"]
+    assert [str(problem) for problem in problems] == [
+        "line 3: transaction 0001: W12 comes again in one turn, where it needs a loop of its own"
+    ]

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from fcflow import __version__
-from fcflow.cli import audit, checks, demo, orders, outbox, received, rules_convert, starter, stock, store, sync
+from fcflow.cli import (
+    audit,
+    checks,
+    demo,
+    orders,
+    outbox,
+    received,
+    rules_convert,
+    starter,
+    stock,
+    store,
+    sync,
+    transports,
+)
 from fcflow.cli import layouts as layout
 from fcflow.cli.exit_codes import MEANINGS, ExitCode
 from fcflow.cli.session import ConfigOption, DebugOption, JsonOption, Session
@@ -49,7 +62,7 @@ def _root(
 
 for _module in (starter, checks, sync, stock, audit, demo):
     _module.register(app)
-for _module in (orders, rules_convert, layout, outbox, received, store):
+for _module in (orders, rules_convert, layout, outbox, received, store, transports):
     app.add_typer(_module.app)
 
 

@@ -22,6 +22,7 @@ from fcflow.config.checks import (
     check_locations,
     check_name_template,
     check_partner_of,
+    check_push,
     check_reply,
     check_shared_folders,
     check_status_words,
@@ -225,11 +226,14 @@ class Loader:
         feed = self.build(Feed, raw[kind.value], path, kind=kind, partner=code, connection=wanted, **more)
         if wanted in connections:
             check_feed_options(self, raw[kind.value], connections[wanted], path)
+        elif feed is not None and not feed.is_polled and "connection" not in raw[kind.value]:
+            pass  # only pushed: there is no way in to look at
         elif self.sound((*partner_path, "connections")) and self.sound((*partner_path, "connection")):
             self.unknown((*path, "connection"), "connection", wanted, connections)
         if feed is not None and kind is FeedKind.ORDERS:
             check_name_template(self, feed, path)
         self._check_layout(kind, raw[kind.value].get("layout"), (*path, "layout"))
+        check_push(self, raw[kind.value], path)
         if feed is not None:
             check_reply(self, feed, connections, (*path, "reply"))
         return feed

@@ -30,6 +30,7 @@ __all__ = [
     "check_locations",
     "check_name_template",
     "check_partner_of",
+    "check_push",
     "check_reply",
     "check_shared_folders",
     "check_status_words",
@@ -155,6 +156,20 @@ def check_reply(loader: Loader, feed: Feed, connections: Mapping[str, Connection
             loader.fault((*path, "kind"), "nothing that can be acknowledged", found=codec, expected=expected)
 
 
+def check_push(loader: Loader, raw: Mapping[str, Any], path: Path) -> None:
+    """The secrets of what is pushed can be looked up, and what is signed is there to be checked."""
+    push = raw.get("push")
+    if not isinstance(push, dict):
+        return
+    secrets, signature = push.get("secrets"), push.get("signature")
+    for number, reference in enumerate(secrets if isinstance(secrets, list) else ()):
+        if isinstance(reference, dict):
+            _check_reference(loader, reference, (*path, "push", "secrets", number))
+    signed = signature.get("signed") if isinstance(signature, dict) else None
+    if isinstance(signed, list) and "id" in signed and "id_header" not in push:
+        loader.fault((*path, "push", "id_header"), "missing", expected="the header of the id, since it is signed")
+
+
 def _sample_name(feed: Feed) -> str:
     now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
     return render_name(ORDER_TAG.sub("A1", feed.name), partner=feed.partner, now=now, counter=1, key="k1")
@@ -162,7 +177,7 @@ def _sample_name(feed: Feed) -> str:
 
 def check_folders(loader: Loader, partner: Partner, path: Path) -> None:
     """No two feeds of a partner would take the same file."""
-    incoming = [feed for feed in partner.feeds if feed.kind is not FeedKind.ORDERS]
+    incoming = [feed for feed in partner.feeds if feed.kind is not FeedKind.ORDERS and feed.is_polled]
     for one, other in combinations(incoming, 2):
         if _place(one) == _place(other) and one.match == other.match and one.options == other.options:
             where = (*path, other.kind.value, "match")
@@ -189,7 +204,7 @@ def check_shared_folders(loader: Loader) -> None:
     for code, partner in loader.partners.items():
         for feed in partner.feeds:
             connection = partner.connections.get(feed.connection)
-            if connection is None or feed.kind is FeedKind.ORDERS:
+            if connection is None or feed.kind is FeedKind.ORDERS or not feed.is_polled:
                 continue
             way = connection.url.rstrip("/"), repr(connection.secrets), repr(connection.options)
             place = *way, feed.path.strip("/"), feed.match, repr(feed.options), feed.kind

@@ -66,8 +66,21 @@ class Columns:
     def are_there(self, names: Sequence[str]) -> bool:
         """Whether *names* holds every column that must be there; how a header is told from what stands above it."""
         found = set(map(self._fold, names))
-        needed = [place for place in self._places if isinstance(place.at, str) and not place.optional]
-        return bool(needed) and all(any(each in found for each in self._names_of(place)) for place in needed)
+        named = [place for place in self._places if isinstance(place.at, str)]
+        needed = [place for place in named if not place.optional]
+        there = (any(each in found for each in self._names_of(place)) for place in needed or named)
+        return all(there) if needed else any(there)
+
+    def refuse_lost(self, names: Sequence[str]) -> None:
+        """
+        Where a header was looked for and not found, and the layout could do without every column.
+
+        Raises:
+            FormatError: Else all rows that were looked at would be lost.
+        """
+        if all(place.optional for place in self._places):
+            expected = " or ".join(repr(str(place.at)) for place in self._places)
+            raise FormatError(f"header: expected a row with {expected}, got {', '.join(map(repr, names[:20]))}")
 
     def _names_of(self, place: Place, number: int | None = None) -> list[str]:
         """How the header of *place* may be called, folded; of a numbered one the first, unless *number* says which."""

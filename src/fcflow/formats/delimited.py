@@ -142,6 +142,7 @@ class DelimitedCodec:
         self._trim: bool = options.get("trim", True)
         special = (self._quote or "") + (self._escape or "") + "\r\n"
         self._marks = [*special.replace("\n", ""), self._delimiter, " \n", "\n ", *_BLANKS]
+        self._marks += self._delimiter if len(self._delimiter) > 1 else ""
         self.writes_columns = self._trailer is None and not self._columns.repeats
         self._is_plain = self._mark == self._delimiter and self._comment is None and self._trailer is None
         self._special = re.compile(f"[{re.escape(special)}]|{re.escape(self._delimiter)}|^[\\s]|[\\s]$")
@@ -323,6 +324,8 @@ class DelimitedCodec:
             above = above or names
             if passed == _MOST_ABOVE:
                 break
+        if above is not None:
+            self._columns.refuse_lost(above)
         return above
 
     # -------------------------------------------------------------- writing
@@ -369,9 +372,13 @@ class DelimitedCodec:
     def _cell(self, text: str) -> str:
         if self._quote is None:
             return self._escaped(text) if self._escape else text
-        if not self._quotes_all and not self._special.search(text):
+        if not self._quotes_all and not self._special.search(text) and not self._runs_into(text):
             return text
         return f"{self._quote}{self._doubled(text)}{self._quote}"
+
+    def _runs_into(self, text: str) -> bool:
+        """Whether *text* and the delimiter behind it hold one that begins sooner, as ``a~|`` and ``~|~`` do."""
+        return (text + self._delimiter).find(self._delimiter) < len(text)
 
     def _doubled(self, text: str) -> str:
         quote = self._quote or ""
@@ -392,10 +399,14 @@ class DelimitedCodec:
 
     def carry(self, place: int, text: str) -> str:
         text = self._text.carry(text)
-        if self._quote is None and self._escape is None and self._delimiter in text:
+        if self._quote is None and self._escape is None and (self._delimiter in text or self._runs_into(text)):
             if self._replace is None:
                 raise Unwritable(f"expected text without the delimiter {self._delimiter!r}, got {text!r}")
             text = text.replace(self._delimiter, self._replace)
+            if self._runs_into(text):
+                raise Unwritable(
+                    f"expected text that does not run into the delimiter {self._delimiter!r}, got {text!r}"
+                )
         if self._quote is None and place == 0 and self._comment and text.startswith(self._comment):
             raise Unwritable(f"expected text that does not begin like a comment, got {text!r}")
         return text.strip() if self._trim else text

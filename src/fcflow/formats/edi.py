@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fcflow.errors import Fault, LayoutError
 from fcflow.formats.codec import Cell, Place
 from fcflow.formats.nesting import MAX_LEVELS, Nest, Twig
 
-__all__ = ["Loop", "Places", "Segment", "loops_of", "turns"]
+__all__ = ["CrowdedError", "Loop", "Places", "Segment", "loops_of", "turns"]
 
 MAX_SEGMENTS = 200_000
 """Segments that one transaction may have."""
@@ -146,6 +146,8 @@ class _Spot:
         asked: The segment.
 
         element, component: In it; *component* 0 is the whole element.
+
+        is_alone: Whether the segment must not come twice in one turn, as it says something of a line.
     """
 
     chain: tuple[tuple[_Step, ...], ...]
@@ -153,6 +155,7 @@ class _Spot:
     asked: _Asked
     element: int
     component: int
+    is_alone: bool = False
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -191,6 +194,10 @@ class _Written:
     below: dict[Any, tuple[int, list[_Written]]] = field(factory=dict)
 
 
+class CrowdedError(ValueError):  # a signal inside formats; callers see a Problem
+    """A segment that says something of a line stands twice where one is read: units would be lost."""
+
+
 class Places:
     """
     The places of a layout in transactions.
@@ -211,7 +218,11 @@ class Places:
         join: Callable[[list[str]], str],
         bare: Callable[[str], str] = str,
     ) -> None:
-        self._spots = [spot for place in places if (spot := _spot(place.at)) is not None]
+        self._spots = [
+            evolve(spot, is_alone=(place.name or "").startswith("line.") and place.type != "list")
+            for place in places
+            if (spot := _spot(place.at)) is not None
+        ]
         self._loops = loops
         self._split = split
         self._join = join
@@ -234,13 +245,17 @@ class Places:
             found = self._chosen(found, step)
         if found is None:
             return None
-        asked = spot.asked
+        asked, chosen = spot.asked, None
         for segment in found.segments:
             if segment[0] == asked.tag and (not asked.element or self._holds(segment, asked)):
-                if len(segment) <= spot.element:
-                    return None
-                return self._part(segment[spot.element], spot.component)
-        return None
+                if chosen is not None:
+                    raise CrowdedError(f"{asked.tag} comes again in one turn, where it needs a loop of its own")
+                chosen = segment
+                if not spot.is_alone:
+                    break
+        if chosen is None or len(chosen) <= spot.element:
+            return None
+        return self._part(chosen[spot.element], spot.component)
 
     def _part(self, text: str, component: int) -> str | None:
         if not component:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from fcflow.errors import FormatError
 from fcflow.formats.codec import Batch, Cell, Place, Row
-from fcflow.formats.edi import MAX_SEGMENTS, Places, Segment, check, turns
+from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, turns
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.text import TextOptions
 from fcflow.model import Problem
@@ -142,11 +142,11 @@ class _Segments:
     def _interchange(self) -> Iterator[Segment]:
         end, release = re.escape(self.marks.segment), re.escape(self.marks.release)
         plain = self.marks.release == " "
-        pattern = rf"[^{end}]*{end}" if plain else rf"(?:[^{end}{release}]|{release}.)*{end}"
+        pattern = rf"[^{end}]*+{end}" if plain else rf"(?:[^{end}{release}]|{release}.)*+{end}"
         find = re.compile(pattern.encode("iso-8859-1"), re.S)
         while True:
             at = 0
-            for match in find.finditer(self._rest):
+            while (match := find.match(self._rest, at)) is not None:
                 at = match.end()
                 segment = self._read(match[0][:-1].strip(b"\r\n"))
                 if segment is not None:
@@ -360,7 +360,12 @@ class EdifactCodec:
         if message.fault is not None:
             yield Problem(line=message.number, message=f"message {message.reference}: {message.fault}")
             return
-        for cells in spots.rows(turns(message.segments, list(self._loops.values()))):
+        try:
+            found = list(spots.rows(turns(message.segments, list(self._loops.values()))))
+        except CrowdedError as error:
+            yield Problem(line=message.number, message=f"message {message.reference}: {error}")
+            return
+        for cells in found:
             yield Row(message.number, cells, raw_of(self._places, cells), [None] * len(cells))
 
     # -------------------------------------------------------------- writing

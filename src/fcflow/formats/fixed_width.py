@@ -46,6 +46,16 @@ class Ruler:
         """The one that a codec's options ask for."""
         return cls(text.encoding if options.get("unit") == "bytes" else None)
 
+    def refuse_other(self, encoding: str) -> None:
+        """
+        Where bytes are counted, a text must be in the encoding that they are counted by.
+
+        Raises:
+            FormatError: A byte order mark says that it is in another.
+        """
+        if self._encoding is not None and encoding != self._encoding:
+            raise FormatError(f"line 1: expected text in {self._encoding}, got a byte order mark of {encoding}")
+
     def size(self, text: str) -> int:
         return len(self.measured(text))
 
@@ -156,6 +166,7 @@ class FixedWidthCodec:
         """Numbers and texts of lines; the encoding with those that hold what nobody means."""
         lines = Lines(stream, self._text.reads, self._limit)
         for line in lines:
+            self._ruler.refuse_other(lines.encoding)
             yield lines.number, line.rstrip("\r\n"), lines.encoding if lines.number in lines.odd else None
 
     def _records(self, stream: BinaryIO) -> Iterator[tuple[int, str, str | None]]:
@@ -172,14 +183,11 @@ class FixedWidthCodec:
         """Texts of one length; a shorter last one, if it is no more than what closes a file, is left out."""
         decoder = codecs.getincrementaldecoder(encoding if self._ruler.unit == "characters" else "latin-1")
         decode, left = decoder("surrogateescape").decode, ""
-        while True:
-            piece = stream.read(_PIECE)
-            left += decode(piece, not piece).removeprefix("\ufeff")
+        for piece in _unmarked(stream):
+            left += decode(piece, not piece)
             whole = len(left) - len(left) % self._length
             yield from (self._text_of(left[at : at + self._length], encoding) for at in range(0, whole, self._length))
             left = left[whole:]
-            if not piece:
-                break
         if left.strip("\r\n \x1a"):
             yield self._text_of(left.rstrip("\r\n\x1a"), encoding)
 
@@ -225,6 +233,18 @@ class FixedWidthCodec:
         if slot.start == 0 and self._comment and slot.filled(text).startswith(self._comment):
             raise Unwritable(f"expected text that does not begin like a comment, got {text!r}")
         return slot.bare(slot.filled(text)) if text else ""
+
+
+def _unmarked(stream: BinaryIO) -> Iterator[bytes]:
+    """What the stream gives, without a byte order mark, and nothing at its end."""
+    head = b""
+    while len(head) < len(codecs.BOM_UTF8) and (piece := stream.read(_PIECE)):
+        head += piece
+    if head := head.removeprefix(codecs.BOM_UTF8):
+        yield head
+    while piece := stream.read(_PIECE):
+        yield piece
+    yield b""
 
 
 def ruler_faults(places: Sequence[Place], options: Mapping[str, Any]) -> Iterator[Fault]:

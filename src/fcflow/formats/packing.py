@@ -7,6 +7,7 @@ from __future__ import annotations
 import fnmatch
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,17 @@ Framed = TypeVar("Framed")
 MAX_PACKED = 256 * 1024 * 1024
 MAX_UNPACKED = 1024 * 1024 * 1024
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
-_BROKEN = (EOFError, zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class _Bounded(io.RawIOBase):

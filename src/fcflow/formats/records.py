@@ -202,6 +202,7 @@ class RecordsCodec:
         names: dict[str, list[str]] = {}
         running = self._numbers.all() if self._numbers else count()
         for text in lines:
+            self._ruler.refuse_other(lines.encoding)
             number, bare = lines.number, text.rstrip("\r\n")
             if number <= self._skip or not bare.strip() or (self._comment and bare.startswith(self._comment)):
                 continue

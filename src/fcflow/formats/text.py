@@ -43,7 +43,7 @@ _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 ODD_BYTES = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
 """Bytes of characters that nobody means, in any encoding that ASCII is part of."""
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 _BREAKS = re.compile("\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _END_OF_FILE = "\x1a"  # old systems close a text with it
@@ -339,4 +339,7 @@ class TextOptions:
         encoding = "utf-16-le" if self.encoding == "utf-16" else self.encoding
         if self.encoding == "utf-16":
             mark = "\ufeff"
-        return (mark + text).encode(encoding)
+        content = (mark + text).encode(encoding)
+        if not mark and any(content.startswith(each) for each, _ in _MARKS):
+            raise FormatError(f"the text begins with {text[:2]!r}, which every reader takes for a byte order mark")
+        return content

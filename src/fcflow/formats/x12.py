@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from fcflow.errors import Fault, FormatError, LayoutError
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
-from fcflow.formats.edi import MAX_SEGMENTS, Places, Segment, check, turns
+from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, turns
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.text import TextOptions
 from fcflow.model import Problem
@@ -330,7 +330,12 @@ class X12Codec:
             said = f"transaction {transaction.control}: {transaction.fault}"
             yield Problem(line=transaction.number, message=said)
             return
-        for cells in spots.rows(turns(transaction.segments, list(self._loops.values()))):
+        try:
+            found = list(spots.rows(turns(transaction.segments, list(self._loops.values()))))
+        except CrowdedError as error:
+            yield Problem(line=transaction.number, message=f"transaction {transaction.control}: {error}")
+            return
+        for cells in found:
             yield Row(transaction.number, cells, raw_of(self._places, cells), [None] * len(cells))
 
     # -------------------------------------------------------------- writing

@@ -61,6 +61,8 @@ class XlsxCodec:
 
     def _chosen(self, book: Any) -> Any:
         if self._sheet is None:
+            if not book.worksheets:
+                raise FormatError("expected a sheet, got none")
             return book.worksheets[0]
         if self._sheet not in book.sheetnames:
             raise FormatError(f"expected a sheet {self._sheet!r}, got {', '.join(map(repr, book.sheetnames[:10]))}")
@@ -73,8 +75,8 @@ class XlsxCodec:
                 record = [_shown(value) for value in values]
                 if line > self._skip and not is_blank(record):
                     yield line, record
-        except (ValueError, KeyError, TypeError, SyntaxError) as error:
-            raise FormatError(f"expected a spreadsheet that can be read: {error}") from error
+        except Exception as error:  # the library raises anything at all over a broken file
+            raise FormatError(f"expected a spreadsheet that can be read: {type(error).__name__}: {error}") from error
 
     def _read_header(self, records: Iterator[tuple[int, list[str]]]) -> list[str] | None:
         above: list[str] | None = None
@@ -87,6 +89,8 @@ class XlsxCodec:
             above = above or names
             if passed == _MOST_ABOVE:
                 break
+        if above is not None:
+            self._columns.refuse_lost(above)
         return above
 
     # -------------------------------------------------------------- writing
@@ -157,8 +161,8 @@ def _opened(stream: BinaryIO) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(each.file_size for each in archive.infolist())
-    except zipfile.BadZipFile as error:
-        raise FormatError(f"expected a spreadsheet (.xlsx): {error}") from error
+    except Exception as error:  # the library raises anything at all over a broken file
+        raise FormatError(f"expected a spreadsheet (.xlsx): {type(error).__name__}: {error}") from error
     if size > MAX_UNPACKED:
         raise FormatError(f"expected at most {MAX_UNPACKED} bytes when unpacked, got {size}")
     try:

@@ -9,6 +9,7 @@ from attrs import evolve
 from fcflow.errors import FcflowError, TransportNotFoundError
 from fcflow.model import Feed, FeedKind, Partner
 from fcflow.phases.context import Context, describe
+from fcflow.phases.push import is_dated
 from fcflow.transports import Finding, Query, Transport
 
 __all__ = ["check_partner"]
@@ -22,6 +23,7 @@ def check_partner(context: Context, partner: Partner, *, connect: bool) -> Itera
         connect: Also try every way in, and look into the folders of the feeds.
     """
     faults = [*_missing_secrets(context, partner), *_without_transport(context, partner)]
+    yield from _pushes(partner)
     yield from faults or [Finding(level="ok", message=f"partner {partner.code} is set up")]
     if connect and not faults:
         for name in partner.connections:
@@ -29,13 +31,23 @@ def check_partner(context: Context, partner: Partner, *, connect: bool) -> Itera
 
 
 def _missing_secrets(context: Context, partner: Partner) -> Iterator[Finding]:
-    for connection in partner.connections.values():
-        for name, reference in connection.secrets.items():
-            try:
-                context.plugins.resolve_secret(reference, context.base)
-            except FcflowError as error:
-                message = f"partner {partner.code}: secret {name}: {error}"
-                yield Finding(level="error", code=error.code, message=message)
+    named = [each for connection in partner.connections.values() for each in connection.secrets.items()]
+    for feed in partner.feeds:
+        named += [(f"of the {feed.kind} push", each) for each in (feed.push.secrets if feed.push else ())]
+    for name, reference in named:
+        try:
+            context.plugins.resolve_secret(reference, context.base)
+        except FcflowError as error:
+            message = f"partner {partner.code}: secret {name}: {error}"
+            yield Finding(level="error", code=error.code, message=message)
+
+
+def _pushes(partner: Partner) -> Iterator[Finding]:
+    """Who sees a push with neither a signed instant nor an id can send it again later, and nobody can tell."""
+    for feed in partner.feeds:
+        if feed.push is not None and feed.push.id_header is None and not is_dated(feed.push):
+            where = f"{partner.code}, {feed.kind} feed"
+            yield Finding(level="warning", message=f"{where}: an old push that comes again is taken for a new one")
 
 
 def _without_transport(context: Context, partner: Partner) -> Iterator[Finding]:
@@ -56,7 +68,7 @@ def _way_in(context: Context, partner: Partner, name: str) -> Iterator[Finding]:
         yield from (evolve(each, message=f"{where}: {each.message}") for each in found)
         if transport.capabilities.lists and all(each.level != "error" for each in found):
             for feed in partner.feeds:
-                if feed.connection == name:
+                if feed.connection == name and feed.is_polled:
                     yield from _folder(partner, feed, transport)
     finally:
         transport.close()

@@ -8,27 +8,36 @@ settled is settled, what is not applied is taken again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, TypeVar, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fcflow.audit import AuditType
-from fcflow.errors import FcflowError, FormatError, LifecycleError, TransportError
+from fcflow.errors import (
+    FcflowError,
+    FormatError,
+    LifecycleError,
+    TransientError,
+    TransportError,
+    TransportLoginError,
+    TransportUntrustedError,
+)
 from fcflow.formats import Layout
 from fcflow.model import Feed, Partner, Problem, Record
 from fcflow.phases.context import ACTIVE, Context, Writing, describe
 from fcflow.phases.drift import drift, shape_of
 from fcflow.phases.reply import DUE, is_due, reply_counter, send_replies
-from fcflow.phases.retry import attempt
+from fcflow.phases.retry import LONGEST_S, attempt
 from fcflow.reports import PartnerReport, RunReport
 from fcflow.store import Lease, Sighting, Transaction
 from fcflow.transports import Fetched, Offer, OpenFulfilment, Outcome, Query, Transport
 
-__all__ = ["Apply", "receive", "receive_again"]
+__all__ = ["Apply", "Pushed", "receive", "receive_again", "receive_pushed"]
 
 Apply = Callable[[Writing, Sequence[Record], int], list[Problem]]
 """Applies good records inside the transaction; gets the number of bad ones, gives back what it could not apply."""
@@ -48,13 +57,25 @@ def receive(context: Context, partner: Partner, feed: Feed, report: RunReport, a
     """Take in everything that *feed* offers now."""
     name = f"{partner.code}:{feed.kind}"
     with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
-        intake = _Intake(context, partner, feed, lease, report.partner(partner.code), apply)
-        transport = context.open(partner, feed.connection)
-        try:
-            intake.run(transport)
-        finally:
-            transport.close()
+        if feed.is_polled:
+            intake = _Intake(context, partner, feed, lease, report.partner(partner.code), apply)
+            transport = context.open(partner, feed.connection)
+            try:
+                intake.run(transport)
+            finally:
+                transport.close()
         send_replies(context, partner, feed, lease, report.partner(partner.code))
+
+
+def receive_pushed(
+    context: Context, partner: Partner, feed: Feed, lease: Lease, pushed: Pushed, report: RunReport, apply: Apply
+) -> int:
+    """
+    Take in what the partner handed to us; returns the id under which it is kept.
+
+    It goes the way of a file: everything of it in one transaction, together with the mark that it was taken.
+    """
+    return _Intake(context, partner, feed, lease, report.partner(partner.code), apply).pushed(pushed)
 
 
 def receive_again(
@@ -73,6 +94,15 @@ def receive_again(
 
 
 @frozen
+class Pushed:
+    """What was pushed: the name that tells it from others, the instant that is signed, and its bytes."""
+
+    name: str
+    at: datetime | None
+    content: bytes
+
+
+@frozen
 class _Read:
     """What the layout made of one payload."""
 
@@ -83,11 +113,12 @@ class _Read:
 
 @frozen
 class _Taken:
-    """One thing that was fetched."""
+    """One thing that was fetched; *pushed* where it was handed to us, so that nothing is left at the partner's."""
 
     offer: Offer
     fetched: Fetched
     content: bytes
+    pushed: bool = False
 
 
 class _Intake:
@@ -103,6 +134,8 @@ class _Intake:
         self.report = report
         self.apply = apply
         self.layout: Layout = context.layout_of(feed)
+        self.missed = False
+        self.told_to_wait = False
 
     def run(self, transport: Transport) -> None:
         began = self.context.clock()
@@ -110,8 +143,12 @@ class _Intake:
         for done, offer in enumerate(offers):
             self.context.tell(self.feed.kind.value, self.partner.code, done, len(offers), offer.name)
             self._take(transport, offer)
-        with self.context.writing(lease=self.lease) as writing:
-            writing.tx.mark_look(self.partner.code, self.feed.kind.value, began)
+            if self.told_to_wait:
+                break
+        if not self.missed:
+            # Who is asked "since then" must be asked again for the time of which nothing was heard.
+            with self.context.writing(lease=self.lease) as writing:
+                writing.tx.mark_look(self.partner.code, self.feed.kind.value, began)
         self.context.tell(self.feed.kind.value, self.partner.code, len(offers), len(offers))
 
     def _offers(self, transport: Transport) -> list[Offer]:
@@ -140,9 +177,15 @@ class _Intake:
         if seen is not None and not seen.settled:
             self._settle(transport, offer, seen.sighting_id, seen.state)
             return
+        if not transport.capabilities.lists:
+            offer = evolve(offer, unless=self._mark_of(offer))
         try:
             taken = self._attempt(lambda: self._fetch(transport, offer))
         except TransportError as error:
+            self.missed = True
+            self.told_to_wait = isinstance(error, TransientError) and (error.retry_after_s or 0) > LONGEST_S
+            if isinstance(error, TransportLoginError | TransportUntrustedError):
+                raise  # it is about the server and not about what was asked for: asking on would lock us out
             self.report.problems.append(f"{offer.name}: {describe(error)}")
             return
         if taken.fetched.size or transport.capabilities.lists:
@@ -159,6 +202,13 @@ class _Intake:
             known = tx.sightings(partner=self.partner.code, feed=feed, name=offer.name, etag=etag, limit=1)
         same = [s for s in known if (s.modified_at, s.etag) == (offer.modified_at, offer.etag)]
         return next((s for s in same if offer.size in (None, s.size)), None)
+
+    def _mark_of(self, offer: Offer) -> str | None:
+        """The server's mark of its last answer to the same question, if nothing of that has to be read again."""
+        with self.context.store.reading() as tx:
+            known = tx.sightings(partner=self.partner.code, feed=self.feed.kind.value, name=offer.name, limit=1)
+        same = [s for s in known if (s.token, s.layout_hash) == (offer.token, self.layout.hash)]
+        return next((s.etag for s in same if s.state == "applied" and not s.problems), None)
 
     def _fetch(self, transport: Transport, offer: Offer) -> _Taken:
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
@@ -210,6 +260,18 @@ class _Intake:
             else:
                 records.append(item)
         return _Read(records, problems, shape_of(self.layout, records))
+
+    # ---------------------------------------------------------------- handed to us
+
+    def pushed(self, pushed: Pushed) -> int:
+        """Take in what did not have to be fetched."""
+        offer = Offer(feed=self.feed, name=pushed.name, modified_at=pushed.at, token="pushed")  # noqa: S106
+        fetched = Fetched(size=len(pushed.content), sha256=hashlib.sha256(pushed.content).hexdigest())
+        taken = _Taken(offer, fetched, pushed.content, pushed=True)
+        try:
+            return self._judged(taken)[0]
+        except FormatError as error:
+            return self._refused(taken, error)
 
     # ---------------------------------------------------------------- once more
 
@@ -295,11 +357,12 @@ class _Intake:
             "name": offer.name,
             "size": taken.fetched.size if offer.size is None else offer.size,
             "modified_at": offer.modified_at,
-            "etag": offer.etag,
+            "etag": offer.etag or taken.fetched.etag,
             "sha256": taken.fetched.sha256,
             "token": offer.token,
             "layout_hash": self.layout.hash,
             "content": taken.content,
+            "settled": taken.pushed,
         }
 
     def _settle(self, transport: Transport, offer: Offer, sighting_id: int, state: str) -> None:

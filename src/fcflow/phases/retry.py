@@ -10,11 +10,12 @@ from tenacity import Future, Retrying, retry_if_exception, stop_after_attempt, w
 from fcflow.errors import TransientError
 from fcflow.model import PartnerLimits
 
-__all__ = ["attempt"]
+__all__ = ["LONGEST_S", "attempt"]
 
 T = TypeVar("T")
 
-_LONGEST_S = 60
+LONGEST_S = 60
+"""A partner who asks for more time than this is left to the next run."""
 
 
 def attempt(call: Callable[[], T], limits: PartnerLimits) -> T:
@@ -28,7 +29,7 @@ def attempt(call: Callable[[], T], limits: PartnerLimits) -> T:
         >>> attempt(lambda: 3, PartnerLimits())
         3
     """
-    backing_off = wait_exponential(multiplier=limits.backoff_s, max=_LONGEST_S) + wait_random(0, limits.backoff_s)
+    backing_off = wait_exponential(multiplier=limits.backoff_s, max=LONGEST_S) + wait_random(0, limits.backoff_s)
     again = Retrying(
         stop=stop_after_attempt(limits.tries),
         wait=lambda state: max(backing_off(state), _asked_for(state.outcome)),
@@ -39,7 +40,7 @@ def attempt(call: Callable[[], T], limits: PartnerLimits) -> T:
 
 
 def _may_go_away(error: BaseException) -> bool:
-    return isinstance(error, TransientError) and (error.retry_after_s or 0) <= _LONGEST_S
+    return isinstance(error, TransientError) and (error.retry_after_s or 0) <= LONGEST_S
 
 
 def _asked_for(outcome: Future | None) -> float:

@@ -27,7 +27,7 @@ from fcflow.formats import CodecType, Layout, load_layout
 from fcflow.model import Order, OrderLine, Problem, Record, ShippingLine, ShippingOrder, StatusUpdate, StockLevel
 from fcflow.testing.strategies import orders, shipping_orders, status_updates, stock_levels
 
-__all__ = ["FormatContract"]
+__all__ = ["FormatContract", "plain_value"]
 
 _TRIED = settings(
     max_examples=15,
@@ -106,6 +106,7 @@ class FormatContract:
     holds_many: ClassVar[bool] = True
     streams: ClassVar[bool] = True
     most_read: ClassVar[int] = 16 * 2**20
+    _kept: ClassVar[list[Layout]]
 
     # -------------------------------------------------------------- what is tried
 
@@ -125,7 +126,10 @@ class FormatContract:
 
     def _loaded(self) -> list[Layout]:
         assert self.layouts, "expected layouts to try"
-        return [self._load(document) for document in self.layouts]
+        kept = vars(type(self)).get("_kept")
+        if kept is None:
+            kept = type(self)._kept = [self._load(document) for document in self.layouts]
+        return kept
 
     def _faults(self, document: Mapping[str, Any]) -> list[str]:
         try:
@@ -152,7 +156,7 @@ class FormatContract:
 
     def _some(self, layout: Layout, count: int) -> list[Any]:
         """A few plain values that are always the same."""
-        found = self._fitting(layout, [_plain(layout, number) for number in range(count)])
+        found = self._fitting(layout, [plain_value(layout, number) for number in range(count)])
         assert found, "expected a layout that can write plain values"
         return found
 
@@ -204,7 +208,7 @@ class FormatContract:
         """A text that the format cannot carry is refused with the value that it belongs to; none is changed unsaid."""
         for layout in self._loaded():
             for text in _ODD_TEXTS:
-                for value in _with_text(_plain(layout, 1), text):
+                for value in _with_text(plain_value(layout, 1), text):
                     _refused_or_kept(layout, value, text)
 
     # -------------------------------------------------------------- payloads that are not what they should be
@@ -258,7 +262,7 @@ class FormatContract:
     def test_records_come_while_the_payload_is_read(self) -> None:
         """Where the format allows it, no more is read than is needed."""
         for layout in self._loaded() if self.holds_many and self.streams else ():
-            payload = layout.encode([_plain(layout, number) for number in range(_MANY * 4)])
+            payload = layout.encode([plain_value(layout, number) for number in range(_MANY * 4)])
             stream = _Drip(payload)
             first = next(iter(layout.decode(cast("BinaryIO", stream))))
             assert isinstance(first, Record)
@@ -302,7 +306,8 @@ def _key_of(value: Any) -> str:
     return str(next(found for name in names if (found := getattr(value, name, None))))
 
 
-def _plain(layout: Layout, number: int) -> Any:
+def plain_value(layout: Layout, number: int) -> Any:
+    """A value of the layout's kind that says little; equal numbers give equal ones."""
     if layout.kind == "stock":
         return StockLevel(sku=f"SKU-{number}", on_hand=number)
     if layout.kind == "status":

@@ -193,6 +193,9 @@ class Offer:
         etag: The server's own mark of this content, or ``None``.
 
         token: Text that is enough to fetch and settle it later, in another process.
+
+        unless: The `Fetched.etag` of what was taken from the same place before, or ``None``: a transport that can ask
+            *unless it is still that* may answer with zero bytes.
     """
 
     feed: Feed
@@ -201,14 +204,16 @@ class Offer:
     modified_at: datetime | None = None
     etag: str | None = None
     token: str
+    unless: str | None = None
 
 
 @frozen(kw_only=True)
 class Fetched:
-    """What was taken: its size in bytes and SHA-256 in hex."""
+    """What was taken: its size in bytes, SHA-256 in hex, and the server's mark of it where only fetching told."""
 
     size: int
     sha256: str
+    etag: str | None = None
 
 
 class Outcome(StrEnum):
