@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import imaplib
 import io
 import logging
 import re
@@ -879,12 +880,13 @@ def test_a_login_that_is_not_possible_now_is_tried_again(server: RunningServer, 
 @pytest.mark.parametrize("secret", ["password", "token"])
 @pytest.mark.parametrize("form", ["plain", "coded"])
 def test_a_server_that_repeats_the_secret_does_not_show_it(
-    server: RunningServer, caplog: Any, capsys: Any, secret: str, form: str
+    server: RunningServer, caplog: Any, capsys: Any, monkeypatch: Any, secret: str, form: str
 ) -> None:
     """
     Neither the error, nor its causes, nor the variables of its frames, nor the log or the library's debugging.
     """
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(imaplib, "Debug", 5)
     said = {
         ("password", "coded"): base64.b64encode(f"\0shop\0{CANARY}".encode()).decode(),
         ("token", "coded"): base64.b64encode(f"user=shop\x01auth=Bearer {CANARY}\x01\x01".encode()).decode(),

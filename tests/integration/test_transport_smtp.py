@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import logging
+import smtplib
 import socket
 import threading
 import time
@@ -596,12 +597,13 @@ def test_a_refused_publishing_leaves_the_next_message_alone(server: RunningServe
 @pytest.mark.parametrize("secret", ["password", "token"])
 @pytest.mark.parametrize("form", ["plain", "coded"])
 def test_a_server_that_repeats_the_secret_does_not_show_it(
-    server: RunningServer, office: PostOffice, caplog: Any, capsys: Any, secret: str, form: str
+    server: RunningServer, office: PostOffice, caplog: Any, capsys: Any, monkeypatch: Any, secret: str, form: str
 ) -> None:
     """
     Neither the error, nor its causes, nor the variables of its frames, nor the log or the library's debugging.
     """
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(smtplib.SMTP, "debuglevel", 2)
     said = {
         ("password", "coded"): base64.b64encode(f"\0shop\0{CANARY}".encode()).decode(),
         ("token", "coded"): base64.b64encode(f"user=shop\x01auth=Bearer {CANARY}\x01\x01".encode()).decode(),

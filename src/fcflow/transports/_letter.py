@@ -216,7 +216,8 @@ def _filled(template: str, delivery: Delivery) -> str:
         "fulfilment_ids": _some(delivery.fulfilment_ids),
         "key": delivery.key,
     }
-    return _TAG.sub(lambda match: values.get(match[1], match[0]), template)
+    text = _TAG.sub(lambda match: values.get(match[1], match[0]), template)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _some(ids: Sequence[str]) -> str:
