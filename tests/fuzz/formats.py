@@ -235,10 +235,10 @@ def shown(payload: bytes) -> str:
 # ------------------------------------------------------------------ the run
 
 
-def at_random(first: int, step: int, seconds: float) -> tuple[int, list[str]]:
-    """Cases one after the other; how many, and what was found."""
+def at_random(first: int, step: int, seconds: float, most: int) -> tuple[int, list[str]]:
+    """Cases one after the other, at most *most*; how many, and what was found."""
     all_targets, until, number, tried, found = targets(), time.monotonic() + seconds, first, 0, list[str]()
-    while time.monotonic() < until and len(found) < 5:
+    while time.monotonic() < until and len(found) < 5 and tried < most:
         what, said = case(number, all_targets)
         if said is not None:
             found.append(f"--only {number}: {said}\n  {what}")
@@ -246,7 +246,7 @@ def at_random(first: int, step: int, seconds: float) -> tuple[int, list[str]]:
     return tried, found
 
 
-def guided(seconds: float, seed: int) -> None:
+def guided(seconds: float, seed: int, most: int) -> None:
     """Let atheris look for payloads; the first byte says for which layout. It ends the process itself."""
     all_targets = targets()
 
@@ -272,9 +272,9 @@ def guided(seconds: float, seed: int) -> None:
         atheris.Fuzz()
 
 
-def by_coverage(seconds: float, seed: int, workers: int) -> tuple[int, list[str]]:
+def by_coverage(seconds: float, seed: int, workers: int, most: int) -> tuple[int, list[str]]:
     """Atheris in processes of their own: how many payloads it tried, and what it found."""
-    command = [sys.executable, __file__, "--guided", "--seconds", str(seconds)]
+    command = [sys.executable, __file__, "--guided", "--seconds", str(seconds), "--most", str(most)]
     runs = [
         subprocess.Popen(
             [*command, "--seed", str(seed + each)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -303,21 +303,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40.0, help="how long (40)")
     parser.add_argument("--seed", type=int, help="where to begin; drawn from the clock when left out")
+    parser.add_argument(
+        "--most", type=int, default=10**9, help="cases of a core, for a run that is the same everywhere"
+    )
     parser.add_argument("--only", type=int, help="one case, to see it again")
     parser.add_argument("--payload", help="one payload of a guided run, to see it again")
     parser.add_argument("--guided", action="store_true", help="the guided half alone, in this process")
     given = parser.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
     if given.guided:
-        guided(given.seconds, seed)
+        guided(given.seconds, seed, given.most)
     if given.only is not None or given.payload is not None:
         return seen_again(given.only, given.payload)
     workers = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
     half = given.seconds / 2 if has_atheris() else given.seconds
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        parts = pool.starmap(at_random, [(seed + number, workers, half) for number in range(workers)])
+        parts = pool.starmap(at_random, [(seed + number, workers, half, given.most) for number in range(workers)])
     tried, found = sum(part[0] for part in parts), [each for part in parts for each in part[1]]
-    steered, more = by_coverage(half, seed, workers) if has_atheris() else (0, [])
+    steered, more = by_coverage(half, seed, workers, given.most) if has_atheris() else (0, [])
     print("\n".join([*found, *more]))
     how = f"{steered:,} guided by coverage" if has_atheris() else "none guided by coverage, as atheris is not installed"
     findings = len(found) + len(more)

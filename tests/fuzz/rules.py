@@ -382,10 +382,10 @@ def badly_loaded(seed: int) -> Iterator[str]:
 # ------------------------------------------------------------------ the run
 
 
-def work(first: int, step: int, seconds: float) -> tuple[int, int, list[str]]:
-    """Rule sets and broken documents by turns; how many decisions and documents, and what was found."""
+def work(first: int, step: int, seconds: float, most: int) -> tuple[int, int, list[str]]:
+    """Rule sets and broken documents by turns, at most *most*; how many decisions and documents, and what was found."""
     until, seed, documents, found = time.monotonic() + seconds, first, 0, list[str]()
-    while time.monotonic() < until and len(found) < 5:
+    while time.monotonic() < until and len(found) < 5 and documents < most:
         found += differences(seed)
         found += badly_loaded(seed)
         documents, seed = documents + 1, seed + step
@@ -396,6 +396,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=40.0, help="how long (40)")
     parser.add_argument("--seed", type=int, help="where to begin; drawn from the clock when left out")
+    parser.add_argument(
+        "--most", type=int, default=10**9, help="rule sets of a core, for a run that is the same everywhere"
+    )
     parser.add_argument("--only", type=int, help="one rule set, to see it again")
     given = parser.parse_args()
     if given.only is not None:
@@ -405,7 +408,7 @@ def main() -> int:
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**9)
     workers = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        parts = pool.starmap(work, [(seed + number, workers, given.seconds) for number in range(workers)])
+        parts = pool.starmap(work, [(seed + number, workers, given.seconds, given.most) for number in range(workers)])
     decisions, documents = sum(part[0] for part in parts), sum(part[1] for part in parts)
     found = [each for part in parts for each in part[2]]
     print("\n".join(found))

@@ -141,3 +141,30 @@ def test_an_order_of_endless_rows_is_refused() -> None:
 
     with pytest.raises(FormatError, match="line 1: expected at most 20000 rows of A1, got more"):
         layout.read(b"A1,MUG,1\r\n" * 20_001)
+
+
+@pytest.mark.parametrize("said", ["¹¹", "9" * 5_000, "1.0", "", "-1"])
+def test_a_count_that_is_no_number_is_a_fault_of_the_message(said: str) -> None:
+    """
+    Digits of other sorts, and more of them than Python reads, are no numbers.
+    """
+    transaction = f"ST*945*0001~W06*F*A1~SE*{said}*0001~"
+    isa = "ISA*00*          *00*          *ZZ*A              *ZZ*B              *260302*0930*U*00401*000000001*0*P*>~"
+    payload = f"{isa}GS*SW*A*B*20260302*0930*1*X*004010~{transaction}GE*1*1~IEA*1*000000001~"
+    records, problems = load_layout("x12-945").read(payload.encode())
+    assert (records, len(problems)) == ([], 1)
+
+    message = f"UNB+UNOC:3+A+B+260302:0930+1'UNH+1+DESADV:D:96A:UN'BGM+351+X+9'RFF+ON:A1'UNT+{said}+1'UNZ+1+1'"
+    records, problems = load_layout("edifact-desadv").read(message.encode("latin-1"))
+    assert (records, len(problems)) == ([], 1)
+
+
+def test_a_row_that_would_be_taken_for_the_trailer_is_refused() -> None:
+    """
+    The file would end there.
+    """
+    layout = stock({"type": "delimited", "trailer": {"equals": "EOF", "count_at": 2}})
+
+    with pytest.raises(EncodeError, match=r"stock of EOF.*expected text that is not that of a trailer, got 'EOF'"):
+        layout.encode([StockLevel(sku="EOF", on_hand=1)])
+    assert layout.read(layout.encode([StockLevel(sku="EOF1", on_hand=1)]))[0][0].value.sku == "EOF1"

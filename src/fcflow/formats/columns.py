@@ -218,6 +218,11 @@ class Columns:
             names[column] = at.replace("{n}", str(number)) if isinstance(at, str) else ""
         return names
 
+    def places_at(self, column: int) -> set[int]:
+        """The places that are written into a column, counted from 0."""
+        order, _ = self._order()
+        return {index for (index, _), found in order.items() if found == column}
+
     def records(self, rows: Sequence[Sequence[Cell]]) -> Iterator[list[str]]:
         """
         The rows of the file that hold the rows of one record.

@@ -138,6 +138,7 @@ class DelimitedCodec:
         self._limit: int = options.get("max_line", MAX_LINE)
         self._replace: str | None = options.get("replace_delimiter")
         self._trailer = _Trailer(options["trailer"]) if "trailer" in options else None
+        self._marked = self._columns.places_at(self._trailer.at) if self._trailer is not None else set()
         self._text = TextOptions(options, keeps_breaks=self._quote is not None)
         self._trim: bool = options.get("trim", True)
         special = (self._quote or "") + (self._escape or "") + "\r\n"
@@ -407,6 +408,8 @@ class DelimitedCodec:
                 raise Unwritable(
                     f"expected text that does not run into the delimiter {self._delimiter!r}, got {text!r}"
                 )
+        if self._trailer is not None and place in self._marked and text.strip() == self._trailer.equals:
+            raise Unwritable(f"expected text that is not that of a trailer, got {text!r}")
         if self._quote is None and place == 0 and self._comment and text.startswith(self._comment):
             raise Unwritable(f"expected text that does not begin like a comment, got {text!r}")
         return text.strip() if self._trim else text

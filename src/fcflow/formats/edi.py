@@ -19,7 +19,7 @@ from fcflow.errors import Fault, LayoutError
 from fcflow.formats.codec import Cell, Place
 from fcflow.formats.nesting import MAX_LEVELS, Nest, Twig
 
-__all__ = ["CrowdedError", "Loop", "Places", "Segment", "loops_of", "turns"]
+__all__ = ["CrowdedError", "Loop", "Places", "Segment", "loops_of", "says", "turns"]
 
 MAX_SEGMENTS = 200_000
 """Segments that one transaction may have."""
@@ -30,6 +30,18 @@ Segment = list[str]
 _TAG = "[A-Z][A-Z0-9]{1,2}"
 _LEAF = re.compile(rf"({_TAG})(?:\[(\d\d)(?:-(\d{{1,2}}))?=([^\]]+)\])?-(\d\d)(?:-(\d{{1,2}}))?")
 _LOOP = re.compile(rf"([a-z][a-z0-9_]*)\[(?:({_TAG})-(\d\d)(?:-(\d{{1,2}}))?=([^\]]+))?\]")
+
+
+def says(text: str, count: int) -> bool:
+    """
+    Whether the text of an element says this number.
+
+    Example:
+        >>> says("0012", 12), says("12.0", 12), says("¹²", 12)
+        (True, False, False)
+    """
+    digits = text.lstrip("0") or text[-1:]
+    return digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) == count
 
 
 # ------------------------------------------------------------------ loops

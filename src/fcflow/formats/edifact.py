@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from fcflow.errors import FormatError
 from fcflow.formats.codec import Batch, Cell, Place, Row
-from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, turns
+from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, says, turns
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.text import TextOptions
 from fcflow.model import Problem
@@ -278,7 +278,7 @@ class _Envelope:
         said, closing = ([*segment[1:3], "", ""])[:2]
         count = len(self._inside) + 2
         fault = None
-        if not said.isdigit() or int(said) != count:
+        if not says(said, count):
             fault = f"UNT says {said!r} segments, got {count}"
         elif closing != opening[1]:
             fault = f"expected UNT to close {opening[1]!r}, got {closing!r}"
@@ -294,7 +294,7 @@ class _Envelope:
 
     def _count(self, tag: str, segment: Segment, count: int) -> None:
         said = segment[1] if len(segment) > 1 else ""
-        self._expect(said.isdigit() and int(said) == count, f"{tag} to say {count}, got {said!r}")
+        self._expect(says(said, count), f"{tag} to say {count}, got {said!r}")
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:

@@ -160,7 +160,7 @@ def _totals(given: Mapping[str, Any]) -> Iterator[Total]:
 def split_place(at: str) -> tuple[str, int | str]:
     """A type, and a position or the name of a column."""
     name, _, where = at.partition("/")
-    return name, int(where) if where.isdigit() else where
+    return name, int(where) if where.isascii() and where.isdigit() else where
 
 
 # ------------------------------------------------------------------ checks
@@ -246,7 +246,7 @@ def place_faults(place: Place, types: Mapping[str, LineType], options: Mapping[s
         yield Fault("", path=path, expected="a type and a position, such as order/2", found=place.at)
     elif name not in types:
         yield Fault("unknown type", path=path, found=name, expected=" or ".join(types))
-    elif not where.isdigit() and not types[name].has_header:
+    elif not (where.isascii() and where.isdigit()) and not types[name].has_header:
         yield Fault("", path=path, expected=f"a position, as lines of {name} have no header", found=place.at)
     elif options.get("fixed") and "width" not in place.options:
         yield Fault("missing", path=f"{place.path}.width")

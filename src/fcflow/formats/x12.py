@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from fcflow.errors import Fault, FormatError, LayoutError
 from fcflow.formats.codec import Batch, Cell, Place, Row, Unwritable
-from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, turns
+from fcflow.formats.edi import MAX_SEGMENTS, CrowdedError, Places, Segment, check, says, turns
 from fcflow.formats.json_lines import raw_of
 from fcflow.formats.text import TextOptions
 from fcflow.model import Problem
@@ -253,7 +253,7 @@ def _expect(holds: bool, number: int, what: str) -> None:
 
 def _holds(number: int, tag: str, segment: Segment, count: int, control: str) -> None:
     said, closing = ([*segment[1:3], "", ""])[:2]
-    if not said.isdigit() or int(said) != count:
+    if not says(said, count):
         raise FormatError(f"segment {number}: {tag} says {said!r}, got {count}")
     if closing.lstrip("0") != control.lstrip("0"):
         raise FormatError(f"segment {number}: expected {tag} to close {control!r}, got {closing!r}")
@@ -261,7 +261,7 @@ def _holds(number: int, tag: str, segment: Segment, count: int, control: str) ->
 
 def _set_fault(opening: Segment, closing: Segment, count: int) -> str | None:
     said, control = ([*closing[1:3], "", ""])[:2]
-    if not said.isdigit() or int(said) != count:
+    if not says(said, count):
         return f"SE says {said!r} segments, got {count}"
     return None if control == opening[2] else f"expected SE to close {opening[2]!r}, got {control!r}"
 
