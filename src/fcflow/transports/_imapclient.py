@@ -279,10 +279,12 @@ class ImapClient(imaplib.IMAP4):
         """Close the connection without a word."""
         stream, self._stream = self._stream, None
         wire, self._wire = self._wire, None
-        if stream is not None:
-            stream.close()
-        if wire is not None:
-            wire.close()
+        try:
+            if stream is not None:
+                stream.close()
+        finally:
+            if wire is not None:
+                wire.close()
 
 
 class _Said:
