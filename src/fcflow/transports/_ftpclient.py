@@ -10,6 +10,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from fcflow.transports._session import protected
+
 __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
 
 _BLOCK = 256 * 1024
@@ -55,6 +57,7 @@ class FtpClient(ftplib.FTP):
         """Connect, and protect the connection before anything is said."""
         self.host, self.port = host, port
         self.sock = socket.create_connection((host, port), self.timeout)
+        self._go_on_unless_cut()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.af = self.sock.family
         if implicit:
@@ -63,6 +66,10 @@ class FtpClient(ftplib.FTP):
         self.welcome = self.getresp()
         if self._context is not None and not implicit:
             self._start_tls()
+
+    def _go_on_unless_cut(self) -> None:
+        if self._was_cut:
+            raise TimeoutError("the deadline passed while connecting")
 
     def _read_from_socket(self) -> None:
         # A reply may quote a name in any encoding.
@@ -79,7 +86,9 @@ class FtpClient(ftplib.FTP):
     def _wrap_control(self) -> None:
         assert self._context is not None
         assert self.sock is not None
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server_name)
+        self.sock = held = protected(self.sock, self._context, self._server_name)
+        self._go_on_unless_cut()
+        held.do_handshake()
 
     def protect(self) -> None:
         """Data channels are encrypted from here on, or nothing goes on."""
@@ -138,9 +147,11 @@ class FtpClient(ftplib.FTP):
         conn, size = super().ntransfercmd(cmd, rest)
         self._data = conn
         try:
+            self._go_on_unless_cut()
             return self._prepared(conn), size
         except BaseException:
-            conn.close()
+            self._data.close()
+            self._data = None
             raise
 
     def _prepared(self, conn: socket.socket) -> socket.socket:
@@ -153,8 +164,10 @@ class FtpClient(ftplib.FTP):
             if not self._protected:
                 raise FtpUntrustedError("the data channel is not protected")
             session = self.sock.session if isinstance(self.sock, ssl.SSLSocket) else None
-            conn = self._context.wrap_socket(conn, server_hostname=self._server_name, session=session)
-            self._data = conn
+            self._data = held = protected(conn, self._context, self._server_name, session)
+            self._go_on_unless_cut()
+            held.do_handshake()
+            return held
         return conn
 
     def store(self, path: str, content: bytes) -> None:
