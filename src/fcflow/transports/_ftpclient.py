@@ -16,6 +16,7 @@ __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
 
 _BLOCK = 256 * 1024
 _LISTING = 64 * 1024 * 1024
+_ANSWER = 256 * 1024
 
 
 class FtpUntrustedError(Exception):
@@ -126,6 +127,21 @@ class FtpClient(ftplib.FTP):
                 with contextlib.suppress(OSError):
                     # Below TLS: its own shutdown would wait for the peer.
                     socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+    def getmultiline(self) -> str:
+        """One answer, whole; the library's takes a line without a code for one, and has no bound."""
+        line = self.getline()
+        if not re.match(r"[1-5][0-9]{2}([ -]|$)", line):
+            raise FtpAnswerError(line)
+        if line[3:4] != "-":
+            return line
+        lines, size = [line], len(line)
+        while not re.match(f"{line[:3]}( |$)", lines[-1]):
+            lines.append(self.getline())
+            size += len(lines[-1]) + 1
+            if size > _ANSWER:
+                raise FtpAnswerError("an answer without an end")
+        return "\n".join(lines)
 
     # ------------------------------------------------------------------ data channels
 
