@@ -258,7 +258,7 @@ def any_words() -> Iterator[Played]:
 
 
 @pytest.mark.fault(row=21, invariants="I6 I7")
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     replies=st.dictionaries(st.sampled_from(["hello", *COMMANDS]), _replies, min_size=1, max_size=4), listing=_replies
 )
@@ -272,7 +272,7 @@ def test_whatever_a_server_answers_every_call_ends_with_an_error_of_ours_or_well
     Within the deadline; and a listing that failed is never an empty one.
     """
     any_words.replies, any_words.listing = replies, listing
-    with opened(PLAYED, port=any_words.port, timeout_s=0.3) as transport:
+    with opened(PLAYED, port=any_words.port, timeout_s=0.2) as transport:
         ended(lambda: transport.send(delivery()))
         ended(lambda: transport.look_up(delivery()))
         any_words.listing = b"type=file;size=1; s.csv\r\n"

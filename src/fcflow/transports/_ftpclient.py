@@ -49,6 +49,7 @@ class FtpClient(ftplib.FTP):
         self._protected = False
         self._data: socket.socket | None = None
         self._was_cut = False
+        self.owes_an_answer = False
         self.features: dict[str, str] = {}
         self.set_pasv(passive != "active")
 
@@ -111,8 +112,8 @@ class FtpClient(ftplib.FTP):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the server closed the connection or said something unasked."""
-        if self.sock is None:
+        """Whether the server closed the connection, said something unasked, or was not heard to the end."""
+        if self.sock is None or self.owes_an_answer:
             return True
         try:
             return bool(select.select([self.sock], [], [], 0)[0])
@@ -128,8 +129,18 @@ class FtpClient(ftplib.FTP):
                     # Below TLS: its own shutdown would wait for the peer.
                     socket.socket.shutdown(held, socket.SHUT_RDWR)
 
+    def putcmd(self, line: str) -> None:
+        """Send a command; until its last answer is read the connection is of no use for another one."""
+        self.owes_an_answer = True
+        super().putcmd(line)
+
     def getmultiline(self) -> str:
         """One answer, whole; the library's takes a line without a code for one, and has no bound."""
+        answer = self._whole_answer()
+        self.owes_an_answer = answer.startswith("1")
+        return answer
+
+    def _whole_answer(self) -> str:
         line = self.getline()
         if not re.match(r"[1-5][0-9]{2}([ -]|$)", line):
             raise FtpAnswerError(line)
