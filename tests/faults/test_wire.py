@@ -35,18 +35,6 @@ every_server = pytest.mark.parametrize(
     ],
     indirect=True,
 )
-every_channel = pytest.mark.parametrize(
-    ("server", "channel"),
-    [
-        ("pyftpdlib-ports", "control"),
-        ("pyftpdlib-ports", "data"),
-        pytest.param("vsftpd", "control", marks=real_server),
-        pytest.param("vsftpd", "data", marks=real_server),
-        ("asyncssh", "control"),
-        pytest.param("openssh", "control", marks=real_server),
-    ],
-    indirect=["server"],
-)
 CONTENT = bytes(range(256)) * 400
 
 
@@ -163,10 +151,6 @@ def healed(proxy: FaultProxy) -> None:
     proxy.cut_all()
 
 
-def positions(total: int) -> list[int]:
-    return [0, 1, total // 2, total - 1]
-
-
 def sent_at_last(transport: Transport, place: Place) -> None:
     """What the synchronizer does after an error: look where it is unclear, and send again what is not there."""
     sent = delivery(CONTENT)
@@ -175,18 +159,17 @@ def sent_at_last(transport: Transport, place: Place) -> None:
     assert place.arrived() == {"orders-1.csv": CONTENT}
 
 
-@every_channel
+@every_server
 @pytest.mark.fault(row=5, invariants="I1 I2 I3")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_wherever_an_upload_is_cut_it_is_whole_or_not_there(
-    place: Place, proxy: FaultProxy, direction: str, channel: str, how: str
+    place: Place, proxy: FaultProxy, direction: str, how: str
 ) -> None:
     """
     At the first byte, the second, in the middle and at the last one, of what goes to the server and what comes back.
     """
-    total = measured(place, proxy, direction, channel, lambda transport: transport.send(delivery(CONTENT)))
-    for at in positions(total):
+    for channel, at in cuts(place, proxy, direction, lambda transport: transport.send(delivery(CONTENT))):
         for path in (place.root / "in").iterdir():
             path.unlink()
         setattr(proxy, channel, Channel(**{f"cut_{direction}_after": at}, how=how))
@@ -195,47 +178,48 @@ def test_wherever_an_upload_is_cut_it_is_whole_or_not_there(
             try:
                 transport.send(delivery(CONTENT, publishing=lambda seen=published: seen.append(1)))
             except TransportUnclearError:
-                assert published == [1], at
+                assert published == [1], (channel, at)
             except TransportError:
-                assert published == [], at
-            assert place.arrived().get("orders-1.csv", CONTENT) == CONTENT, at
+                assert published == [], (channel, at)
+            assert place.arrived().get("orders-1.csv", CONTENT) == CONTENT, (channel, at)
             healed(proxy)
             sent_at_last(transport, place)
 
 
-@every_channel
+@every_server
 @pytest.mark.fault(row=6, invariants="I2 I6")
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_wherever_a_download_is_cut_nothing_short_is_taken(
-    place: Place, proxy: FaultProxy, channel: str, how: str
-) -> None:
+def test_wherever_a_download_is_cut_nothing_short_is_taken(place: Place, proxy: FaultProxy, how: str) -> None:
     """
     An error, or all of it.
     """
     place.answer("s.csv", CONTENT)
     with way(place) as transport:
         [offer] = transport.list(feed("status"), Query())
-    total = measured(place, proxy, "down", channel, lambda transport: transport.fetch(offer, io.BytesIO()))
-    for at in positions(total):
+    for channel, at in cuts(place, proxy, "down", lambda transport: transport.fetch(offer, io.BytesIO())):
         setattr(proxy, channel, Channel(cut_down_after=at, how=how))
         with way(place, proxy, timeout_s=5) as transport:
             sink = io.BytesIO()
             with contextlib.suppress(TransportError):
                 transport.fetch(offer, sink)
-                assert sink.getvalue() == CONTENT, at
+                assert sink.getvalue() == CONTENT, (channel, at)
             healed(proxy)
             assert transport.fetch(offer, io.BytesIO()).size == len(CONTENT)
 
 
-def measured(place: Place, proxy: FaultProxy, direction: str, channel: str, call: Callable[[Any], Any]) -> int:
-    """How many bytes *call* makes pass, from connecting on; of FTP's data channels how many one file has."""
-    if channel == "data":
-        return len(CONTENT)
+def cuts(place: Place, proxy: FaultProxy, direction: str, call: Callable[[Any], Any]) -> list[tuple[str, int]]:
+    """Channels, and bytes after which to cut: the first, the second, in the middle and the last that *call* needs."""
     proxy.passed.clear()
     with way(place, proxy) as transport:
         call(transport)
         passed = proxy.passed[direction]
-    return passed - len(CONTENT) if place.server.passive_ports and direction == "up" else passed
+    if not place.server.passive_ports:
+        return [("control", at) for at in (0, 1, passed // 2, passed - 1)]
+    on_control = passed % len(CONTENT)
+    return [
+        *(("control", at) for at in (0, 1, on_control // 2, on_control - 1)),
+        *(("data", at) for at in (0, 1, len(CONTENT) // 2, len(CONTENT) - 1)),
+    ]
 
 
 @every_server
