@@ -46,6 +46,13 @@ _BLOCK = 32 * 1024
 _AHEAD = 64
 _IDLE_S = 10.0
 _LOG = "fcflow.transports.ssh"
+_WEAK = {
+    "keys": ("ssh-rsa", "ssh-dss"),
+    "kex": ("diffie-hellman-group1-sha1", "diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1"),
+    "ciphers": ("3des-cbc", "blowfish-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc", "arcfour128", "arcfour256"),
+    "macs": ("hmac-md5", "hmac-md5-96", "hmac-sha1-96"),
+}
+"""Algorithms that the library knows, in one of its versions or another, and OpenSSH does not agree to by itself."""
 
 # Paramiko reports every lost connection as an error; without a handler Python would print it.
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
@@ -141,7 +148,7 @@ class _SftpServer:
             auth_timeout=patience,
             channel_timeout=patience,
             sock=self._watched,
-            disabled_algorithms=_other_algorithms(_pinned(self.endpoint, self.where)),
+            disabled_algorithms=_unwanted(_pinned(self.endpoint, self.where)),
             **self._credentials(),
         )
 
@@ -309,13 +316,14 @@ def _pinned(endpoint: Endpoint, where: str) -> Sequence[paramiko.PKey]:
     return [_public_key(line, where) for line in ([option] if isinstance(option, str) else option)]
 
 
-def _other_algorithms(pinned: Sequence[paramiko.PKey]) -> dict[str, Sequence[str]] | None:
-    """So that a server with several host keys shows the one that is pinned."""
+def _unwanted(pinned: Sequence[paramiko.PKey]) -> dict[str, Sequence[str]]:
+    """Weak algorithms, and kinds of keys beside those that are pinned: of several the server shows one of these."""
     if not pinned:
-        return None
+        return dict(_WEAK)
     wanted = {key.get_name() for key in pinned}
     wanted |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in wanted else set()
-    return {"keys": [name for name in _paramiko().Transport._preferred_keys if name not in wanted]}
+    others = [name for name in _paramiko().Transport._preferred_keys if name not in wanted]
+    return {**_WEAK, "keys": [*_WEAK["keys"], *others]}
 
 
 def _load_known(client: paramiko.SSHClient, endpoint: Endpoint, where: str) -> None:
@@ -326,7 +334,7 @@ def _load_known(client: paramiko.SSHClient, endpoint: Endpoint, where: str) -> N
         return
     try:
         client.load_host_keys(str(path))
-    except (OSError, ValueError, _paramiko().SSHException) as error:
+    except Exception as error:  # the library has several for a line that is none
         raise TransportUntrustedError(f"{where}: {path} cannot be read: {type(error).__name__}") from error
 
 
@@ -334,7 +342,7 @@ def _public_key(line: str, where: str) -> paramiko.PKey:
     parts = line.split()
     try:
         key: paramiko.PKey = _paramiko().PKey.from_type_string(parts[0], base64.b64decode(parts[1]))
-    except (IndexError, ValueError, _paramiko().SSHException) as error:
+    except Exception as error:  # the library has several for a key that is none
         message = f"{where}: option host_key: expected 'ssh-ed25519 AAAA...', got {line[:40]!r}"
         raise TransportUntrustedError(message) from error
     return key
