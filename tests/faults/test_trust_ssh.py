@@ -159,11 +159,10 @@ def test_a_changed_key_is_refused_with_both_fingerprints(
     with no_login(place.server, monkeypatch):
         said = refused(place, **options)
     assert place.server.host_key is not None
-    if "no algorithm in common" not in said:
-        assert printed(place.server.host_key, tmp_path) in said
-        assert printed(key, tmp_path) in said
-        assert "may be an attack" in said
-    assert "host_key" in said or where == "pinned"
+    assert printed(place.server.host_key, tmp_path) in said
+    assert printed(key, tmp_path) in said
+    assert "may be an attack" in said
+    assert "option host_key" in said
 
 
 @pytest.mark.parametrize("server", ["asyncssh"], indirect=True)

@@ -12,7 +12,7 @@ import posixpath
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,8 @@ class _SftpServer:
             auth_timeout=patience,
             channel_timeout=patience,
             sock=self._watched,
-            disabled_algorithms=_unwanted(_pinned(self.endpoint, self.where)),
+            disabled_algorithms=_WEAK,
+            transport_factory=_preferring(_pinned(self.endpoint, self.where)),
             **self._credentials(),
         )
 
@@ -316,14 +317,18 @@ def _pinned(endpoint: Endpoint, where: str) -> Sequence[paramiko.PKey]:
     return [_public_key(line, where) for line in ([option] if isinstance(option, str) else option)]
 
 
-def _unwanted(pinned: Sequence[paramiko.PKey]) -> dict[str, Sequence[str]]:
-    """Weak algorithms, and kinds of keys beside those that are pinned: of several the server shows one of these."""
-    if not pinned:
-        return dict(_WEAK)
+def _preferring(pinned: Sequence[paramiko.PKey]) -> Callable[..., paramiko.Transport]:
+    """So that of several host keys the server shows the one that is pinned; where it has none such, any."""
     wanted = {key.get_name() for key in pinned}
     wanted |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in wanted else set()
-    others = [name for name in _paramiko().Transport._preferred_keys if name not in wanted]
-    return {**_WEAK, "keys": [*_WEAK["keys"], *others]}
+
+    def made(sock: Any, **how: Any) -> paramiko.Transport:
+        transport: paramiko.Transport = _paramiko().Transport(sock, **how)
+        options = transport.get_security_options()
+        options.key_types = sorted(options.key_types, key=lambda name: name not in wanted)
+        return transport
+
+    return made
 
 
 def _load_known(client: paramiko.SSHClient, endpoint: Endpoint, where: str) -> None:
