@@ -133,7 +133,7 @@ class _SftpServer:
         address = (self.address.host, self.address.port)
         self._watched = socket.create_connection(address, self.endpoint.limits.timeout_s)
         without_frames(self._log_in, client)
-        return client.open_sftp()
+        return _files_over(client)
 
     def _log_in(self, client: paramiko.SSHClient) -> None:
         patience = self.endpoint.limits.timeout_s
@@ -296,6 +296,26 @@ def _paramiko() -> Any:
     except ImportError:
         raise MissingExtraError("sftp", "paramiko") from None
     return paramiko
+
+
+def _files_over(client: paramiko.SSHClient) -> paramiko.SFTPClient:
+    """Like the library's own, but a name that is no UTF-8 does not hide the rest of its folder."""
+    library = _paramiko()
+
+    def tolerant(message: Any) -> Any:
+        message.get_text = lambda: message.get_string().decode("utf-8", "surrogateescape")
+        return message
+
+    class _Files(library.SFTPClient):  # type: ignore[name-defined,misc]  # known at run time only
+        def _request(self, kind: int, *args: Any) -> tuple[int, Any]:
+            answer, message = super()._request(kind, *args)
+            return answer, tolerant(message)
+
+        def _convert_status(self, message: Any) -> None:
+            super()._convert_status(tolerant(message))
+
+    files: paramiko.SFTPClient = _Files.from_transport(client.get_transport())
+    return files
 
 
 def _entry(name: str, found: paramiko.SFTPAttributes) -> Entry:
