@@ -39,6 +39,8 @@ class FtpClient(ftplib.FTP):
         passive: ``auto`` (EPSV, else PASV), ``epsv``, ``pasv``, or ``active``.
     """
 
+    debugging = 0  # whatever the library is set to: it would print what the server says of a password
+
     def __init__(
         self, *, context: ssl.SSLContext | None, server_name: str, encoding: str, passive: str, timeout_s: float
     ) -> None:
