@@ -8,7 +8,7 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
 
@@ -98,6 +98,27 @@ class FtpClient(ftplib.FTP):
             with contextlib.suppress(ftplib.error_perm):
                 self.sendcmd("OPTS UTF8 ON")
         self.voidcmd("TYPE I")
+
+    def exchange(self, *commands: str) -> Sequence[str | Exception]:
+        """
+        The answers to *commands*, or what came instead: a refusal, or the error that ended the connection.
+
+        The commands leave together, so that they cost one round trip. Whoever calls it compares the codes: an answer
+        that was lost would shift all others.
+        """
+        assert self.sock is not None
+        if any("\r" in command or "\n" in command for command in commands):
+            raise ValueError("a line break in a command")
+        self.sock.sendall("".join(f"{command}\r\n" for command in commands).encode(self.encoding))
+        answers: list[str | Exception] = []
+        while len(answers) < len(commands):
+            try:
+                answers.append(self.getresp())
+            except (ftplib.error_perm, ftplib.error_temp) as refusal:
+                answers.append(refusal)
+            except (OSError, EOFError, ValueError, ftplib.Error) as error:
+                answers += [error] * (len(commands) - len(answers))
+        return answers
 
     @property
     def is_stale(self) -> bool:

@@ -19,7 +19,7 @@ from fcflow.errors import (
     TransportUnsupportedError,
 )
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error
-from fcflow.transports._folder import Entry
+from fcflow.transports._folder import Entry, OneByOne
 from fcflow.transports._names import joined
 from fcflow.transports.base import Finding
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 @define(eq=False)
-class StoreServer:
+class StoreServer(OneByOne):
     """
     An fsspec file system.
 

@@ -33,7 +33,7 @@ from fcflow.errors import (
 from fcflow.transports._address import Address, address_of
 from fcflow.transports._deadline import Deadline
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error, without_frames
-from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
+from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, OneByOne, Ways
 from fcflow.transports._names import joined
 from fcflow.transports.base import Endpoint, Finding, Transport, TransportType
 
@@ -52,7 +52,7 @@ logging.getLogger(_LOG).addHandler(logging.NullHandler())
 
 
 @define(eq=False)
-class _SftpServer:
+class _SftpServer(OneByOne):
     """`FileServer` over one SSH connection, which is replaced when it is dead."""
 
     endpoint: Endpoint
