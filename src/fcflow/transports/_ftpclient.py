@@ -65,8 +65,7 @@ class FtpClient(ftplib.FTP):
             self._start_tls()
 
     def _read_from_socket(self) -> None:
-        # A reply may quote a name in any encoding.
-        self.file = self.sock.makefile("r", encoding=self.encoding, errors="surrogateescape")  # type: ignore[union-attr]  # connected
+        self.file = self.sock.makefile("rb")  # type: ignore[assignment,union-attr]  # bytes, and connected
 
     def _start_tls(self) -> None:
         try:
@@ -98,6 +97,16 @@ class FtpClient(ftplib.FTP):
             with contextlib.suppress(ftplib.error_perm):
                 self.sendcmd("OPTS UTF8 ON")
         self.voidcmd("TYPE I")
+
+    def getline(self) -> str:
+        """One line of an answer, which may quote a name in any encoding."""
+        assert self.file is not None
+        line: bytes = self.file.readline(self.maxline + 1)  # type: ignore[assignment]  # it was opened for bytes
+        if len(line) > self.maxline:
+            raise FtpAnswerError(f"a line of more than {self.maxline} bytes")
+        if not line:
+            raise EOFError
+        return line.rstrip(b"\r\n").decode(self.encoding, "surrogateescape")
 
     def exchange(self, *commands: str) -> Sequence[str | Exception]:
         """
