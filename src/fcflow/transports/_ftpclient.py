@@ -10,6 +10,8 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
+from fcflow.transports._dial import Dialler
+
 __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
 
 _BLOCK = 256 * 1024
@@ -34,12 +36,23 @@ class FtpClient(ftplib.FTP):
         server_name: What the certificate must be for.
 
         passive: ``auto`` (EPSV, else PASV), ``epsv``, ``pasv``, or ``active``.
+
+        dial: Opens control and passive data connections.
     """
 
     def __init__(
-        self, *, context: ssl.SSLContext | None, server_name: str, encoding: str, passive: str, timeout_s: float
+        self,
+        *,
+        context: ssl.SSLContext | None,
+        server_name: str,
+        encoding: str,
+        passive: str,
+        timeout_s: float,
+        dial: Dialler,
     ) -> None:
         super().__init__(timeout=timeout_s, encoding=encoding)
+        self._dial = dial
+        self._timeout_s = timeout_s
         self._context = context
         self._server_name = server_name
         self._passive = passive
@@ -54,7 +67,7 @@ class FtpClient(ftplib.FTP):
     def open(self, host: str, port: int, *, implicit: bool) -> None:
         """Connect, and protect the connection before anything is said."""
         self.host, self.port = host, port
-        self.sock = socket.create_connection((host, port), self.timeout)
+        self.sock = self._dial(host, port, self._timeout_s)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.af = self.sock.family
         if implicit:
@@ -153,10 +166,12 @@ class FtpClient(ftplib.FTP):
     def makepasv(self) -> tuple[str, int]:
         """The server's own address with the port it names; the address in its answer is ignored."""
         assert self.sock is not None
-        host = self.sock.getpeername()[0]
+        peer = self.sock.getpeername()
+        # A name may stand for several machines: data go to the one that was reached; behind a proxy it does that.
+        host = peer[0] if self._dial.is_straight else self.host
         if self._passive != "pasv":
             try:
-                return host, ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())[1]  # noqa: S321 - a parser
+                return host, ftplib.parse229(self.sendcmd("EPSV"), peer)[1]  # noqa: S321 - a parser
             except ftplib.error_perm:
                 if self._passive == "epsv" or self.af != socket.AF_INET:
                     raise
@@ -165,17 +180,31 @@ class FtpClient(ftplib.FTP):
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Open a data channel; protected, it takes up the session of the control connection."""
-        conn, size = super().ntransfercmd(cmd, rest)
+        conn = self._passive_channel(cmd) if self.passiveserver else super().ntransfercmd(cmd, rest)[0]
         self._data = conn
         try:
-            return self._prepared(conn), size
+            return self._prepared(conn), None
         except BaseException:
             conn.close()
             raise
 
+    def _passive_channel(self, command: str) -> socket.socket:
+        conn = self._data = self._dial(*self.makepasv(), self._timeout_s)
+        try:
+            answer = self.sendcmd(command)
+            if answer.startswith("2"):
+                # Some servers say first that the transfer before this one is over.
+                answer = self.getresp()
+            if not answer.startswith("1"):
+                raise FtpAnswerError(answer)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
     def _prepared(self, conn: socket.socket) -> socket.socket:
         assert self.sock is not None
-        if conn.getpeername()[0] != self.sock.getpeername()[0]:
+        if self._dial.is_straight and conn.getpeername()[0] != self.sock.getpeername()[0]:
             raise FtpAnswerError("the data connection comes from another host")
         # Two small writes in a row wait 40 ms for each other with Nagle's algorithm.
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 from attrs import define, field
 
 from fcflow.errors import (
+    ConfigError,
+    Fault,
     TransportLoginError,
     TransportNotFoundError,
     TransportRefusedError,
@@ -27,6 +29,7 @@ from fcflow.errors import (
 )
 from fcflow.transports._address import Address, address_of
 from fcflow.transports._deadline import Deadline
+from fcflow.transports._dial import PROXY_OPTIONS, PROXY_SECRETS, Dialler
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, without_frames
 from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
 from fcflow.transports._ftpclient import FtpAnswerError, FtpClient, FtpUntrustedError
@@ -57,9 +60,11 @@ class _FtpServer:
     _pipelines: bool = field(init=False)
     _secret: str | None = field(default=None, init=False, repr=False)
     _deadline: Deadline = field(init=False, repr=False)
+    _dial: Dialler = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._deadline = Deadline(self._abort)
+        self._dial = Dialler(self.endpoint)
         self._pipelines = self._option("pipelining", True)
 
     @property
@@ -113,6 +118,7 @@ class _FtpServer:
             encoding=self._option("name_encoding", "utf-8"),
             passive="active" if self._option("active", False) else self._option("passive", "auto"),
             timeout_s=self.endpoint.limits.timeout_s,
+            dial=self._dial,
         )
 
     def _log_in(self, client: FtpClient) -> None:
@@ -141,7 +147,7 @@ class _FtpServer:
     # ------------------------------------------------------------------ errors
 
     def secrets(self) -> Iterable[str | None]:
-        return (self._secret,)
+        return (self._secret, self._dial.secret)
 
     def broken(self, error: Exception) -> None:
         """Only a connection whose last answer was read to its end is still in step."""
@@ -365,15 +371,23 @@ def _of_reply(text: str) -> Failure:
     return TransportRefusedError, line
 
 
+def _refuse_active_by_proxy(endpoint: Endpoint) -> None:
+    if endpoint.option("active", False) and endpoint.option("proxy") is not None:
+        fault = Fault("the server cannot connect to us through a proxy", path="$.options.active", found=True)
+        raise ConfigError(f"connection {endpoint.connection.name} of {endpoint.partner}", [fault])
+
+
 def build(endpoint: Endpoint) -> Transport:
     """A transport to the server that the URL names; nothing is connected yet."""
     implicit = endpoint.connection.scheme == "ftps" and endpoint.option("implicit", False)
+    _refuse_active_by_proxy(endpoint)
     server = _FtpServer(endpoint, address_of(endpoint, 990 if implicit else 21))
     return FolderTransport(server=server, limits=endpoint.limits, ways=Ways.of(endpoint.option))
 
 
 _FTP_OPTIONS: Mapping[str, Any] = {
     **CONNECTION_OPTIONS,
+    **PROXY_OPTIONS,
     "user": {"type": "string", "description": "Login name, where the URL has none; else anonymous."},
     "passive": {
         "enum": ["auto", "epsv", "pasv"],
@@ -436,7 +450,7 @@ TYPE = TransportType(
     summary="A folder on an FTP server, in clear",
     options_schema=_schema(_FTP_OPTIONS),
     feed_options_schema=FEED_OPTIONS,
-    secrets=("password",),
+    secrets=("password", *PROXY_SECRETS),
     build=build,
 )
 
@@ -445,6 +459,6 @@ FTPS_TYPE = TransportType(
     summary="A folder on an FTP server, over verified TLS",
     options_schema=_schema(_FTPS_OPTIONS),
     feed_options_schema=FEED_OPTIONS,
-    secrets=("password",),
+    secrets=("password", *PROXY_SECRETS),
     build=build,
 )
