@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import socket
@@ -71,8 +72,11 @@ class Relay:
     def _http(self, near: socket.socket, said: Any) -> tuple[str, int] | None:
         method, place, _ = said.readline().split()
         assert method == b"CONNECT"
-        while said.readline() not in (b"\r\n", b""):
-            pass
+        head = iter(said.readline, b"\r\n")
+        logins = [line.split()[2] for line in head if line.startswith(b"Proxy-Authorization")]
+        if self.password is not None and logins != [base64.b64encode(f"shop:{self.password}".encode())]:
+            near.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            return None
         if self.refuses:
             near.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
             return None
@@ -132,7 +136,7 @@ def delivery(path: str) -> Delivery:
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "http"])
 def test_every_connection_goes_through_the_proxy(server: RunningServer, scheme: str) -> None:
     """Control and data: a file goes out and comes back, and the proxy saw all of it."""
-    relay, path = Relay(PASSWORD if scheme != "http" else None), f"through-{scheme}"
+    relay, path = Relay(PASSWORD), f"through-{scheme}"
     server.folder(path)
     with listening(relay) as port:
         transport = transport_to(server, f"{scheme}://shop@127.0.0.1:{port}")
@@ -159,10 +163,11 @@ def test_a_refusal_of_the_proxy_says_who_refused(server: RunningServer, scheme: 
 
 
 @pytest.mark.parametrize("server", ["pyftpdlib", "asyncssh"], indirect=True)
-def test_a_wrong_password_of_the_proxy_shows_nowhere(server: RunningServer) -> None:
+@pytest.mark.parametrize("scheme", ["socks5h", "http"])
+def test_a_wrong_password_of_the_proxy_shows_nowhere(server: RunningServer, scheme: str) -> None:
     """Not in the error, nor in what the check finds."""
     with listening(Relay("another")) as port:
-        transport = transport_to(server, f"socks5h://shop@127.0.0.1:{port}")
+        transport = transport_to(server, f"{scheme}://shop@127.0.0.1:{port}")
         with pytest.raises(TransportUnavailableError) as caught:
             transport.send(delivery("nowhere"))
         found = transport.check()
