@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fcflow.errors import (
     FcflowError,
@@ -246,6 +246,11 @@ class FolderTransport:
         return Capabilities(
             atomic_publish=self.ways.atomic, verifies_size=looks, looks_up=looks, lists=True, settles=True
         )
+
+    def sibling(self) -> FolderTransport | None:
+        """Another transport that shares the connection, where such servers can; for another thread."""
+        share = getattr(self.server, "sibling", None)
+        return None if share is None else evolve(self, server=share())
 
     # ------------------------------------------------------------------ out
 
