@@ -77,6 +77,21 @@ def _server(request: pytest.FixtureRequest, folder: Path) -> AbstractContextMana
             return servers.vsftpd(folder, request.getfixturevalue("system_user"))
         case "vsftpd-reuse":
             return servers.vsftpd(folder, request.getfixturevalue("system_user"), identity=identity)
+        case "vsftpd-implicit":
+            return servers.vsftpd(folder, request.getfixturevalue("system_user"), identity=identity, implicit=True)
+        case "vsftpd-explicit":
+            user = request.getfixturevalue("system_user")
+            return servers.vsftpd(folder, user, identity=identity, require_reuse=False)
+        case "proftpd":
+            return servers.proftpd(folder)
+        case "proftpd-explicit" | "proftpd-implicit":
+            return servers.proftpd(folder, tls=request.param.partition("-")[2], identity=identity)
+        case "proftpd-sftp":
+            return servers.proftpd_sftp(folder)
+        case "pure-ftpd":
+            return servers.pure_ftpd(folder)
+        case "pure-ftpd-explicit":
+            return servers.pure_ftpd(folder, identity=identity)
         case "openssh":
             return servers.openssh(folder, request.getfixturevalue("system_user"))
         case "asyncssh" | "asyncssh-plain-rename":

@@ -56,17 +56,21 @@ def unreachable(proxy: FaultProxy) -> Iterator[None]:
 
 class _OnServer(TransportContract):
     options: dict[str, Any] = {}  # noqa: RUF012 - constant, shown by the classes below
+    hidden: tuple[str, ...] = ()
+    """Hostile names that the server itself does not show."""
 
     @pytest.fixture
     def harness(self, server: RunningServer) -> Iterator[FolderHarness]:
         with FaultProxy(("127.0.0.1", server.port)) as proxy:
-            yield FolderHarness(
+            harness = FolderHarness(
                 server.root,
                 lambda folder, limits: connect(server, folder, limits, proxy.port, **self.options),
                 lambda: unreachable(proxy),
                 owner=server.owner,
                 secret=server.password,
             )
+            harness.hostile_names = tuple(name for name in harness.hostile_names if name not in self.hidden)
+            yield harness
 
 
 @pytest.mark.parametrize("server", ["pyftpdlib"], indirect=True)
@@ -106,6 +110,62 @@ class TestVsftpd(_OnServer):
 @pytest.mark.parametrize("server", ["vsftpd-reuse"], indirect=True)
 class TestVsftpdWithSessionReuse(_OnServer):
     """A server that refuses data channels which do not take up the TLS session."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd-explicit"], indirect=True)
+class TestVsftpdExplicit(_OnServer):
+    """The same server where it lets data channels begin a TLS session of their own."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd-implicit"], indirect=True)
+class TestVsftpdImplicit(_OnServer):
+    """TLS from the first byte, session reuse required."""
+
+    options = {"implicit": True}  # noqa: RUF012
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd"], indirect=True)
+class TestProftpd(_OnServer):
+    """A server that refuses REST before STOR and SIZE in ASCII mode."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-explicit"], indirect=True)
+class TestProftpdExplicit(_OnServer):
+    """Session reuse required, as it comes."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-implicit"], indirect=True)
+class TestProftpdImplicit(_OnServer):
+    """TLS from the first byte, session reuse required."""
+
+    options = {"implicit": True}  # noqa: RUF012
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["pure-ftpd"], indirect=True)
+class TestPureFtpd(_OnServer):
+    """Plain FTP with MLSD."""
+
+    hidden = ("esc\x1b[2Jape.csv",)
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["pure-ftpd-explicit"], indirect=True)
+class TestPureFtpdExplicit(_OnServer):
+    """A server that insists on TLS for commands and data."""
+
+    hidden = ("esc\x1b[2Jape.csv",)
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-sftp"], indirect=True)
+class TestProftpdSftp(_OnServer):
+    """A third SFTP server."""
 
 
 @pytest.mark.real_server
