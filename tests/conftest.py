@@ -96,6 +96,8 @@ def _server(request: pytest.FixtureRequest, folder: Path) -> AbstractContextMana
             return servers.openssh(folder, request.getfixturevalue("system_user"))
         case "asyncssh" | "asyncssh-plain-rename":
             return servers.asyncssh_server(folder, posix_rename=request.param == "asyncssh")
+        case "s3":
+            return servers.moto_s3()
         case "dovecot" | "dovecot-starttls":
             return servers.dovecot(folder, identity=identity, implicit=request.param == "dovecot")
         case _:

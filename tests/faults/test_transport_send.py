@@ -164,7 +164,13 @@ def proxied(server: RunningServer) -> Iterator[tuple[FaultProxy, Opening, Path]]
 
 
 @pytest.mark.parametrize(
-    "server", ["pyftpdlib", "pyftpdlib-unix", pytest.param("vsftpd", marks=pytest.mark.real_server)], indirect=True
+    "server",
+    [
+        "pyftpdlib",
+        "pyftpdlib-unix",
+        *(pytest.param(name, marks=pytest.mark.real_server) for name in ("vsftpd", "proftpd", "pure-ftpd")),
+    ],
+    indirect=True,
 )
 def test_every_command_of_ftp(proxied: tuple[FaultProxy, Opening, Path]) -> None:
     """On the wire: the connection is cut at every single command line, before and after the server obeyed it."""
