@@ -69,6 +69,8 @@ def _server(request: pytest.FixtureRequest, folder: Path) -> AbstractContextMana
     match request.param:
         case "pyftpdlib":
             return servers.pyftpdlib_server(folder)
+        case "pyftpdlib-ports":
+            return servers.pyftpdlib_server(folder, ports=servers.free_ports(100))
         case "pyftpdlib-explicit" | "pyftpdlib-implicit":
             return servers.pyftpdlib_server(folder, tls=request.param.partition("-")[2], identity=identity)
         case "pyftpdlib-unix" | "pyftpdlib-dos":

@@ -12,6 +12,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
@@ -47,6 +48,8 @@ class Channel:
         flip_at: Offset of a bit to flip on the way to the server.
 
         latency_s: Added each way.
+
+        rate: Bytes a second each way, or ``None`` for as many as there are.
     """
 
     cut_up_after: int | None = None
@@ -57,6 +60,7 @@ class Channel:
     banner: bytes | None = None
     flip_at: int | None = None
     latency_s: float = 0.0
+    rate: int | None = None
 
 
 @define(eq=False)
@@ -68,6 +72,8 @@ class FaultProxy:
         upstream: Host and port of the server.
 
         passive_ports: Ports of the server to proxy as well, for the data channels of FTP.
+
+        passed: How many bytes went ``up`` to the server and ``down`` from it, on all channels.
 
     Example:
         >>> with FaultProxy(("127.0.0.1", 9)) as proxy:
@@ -84,6 +90,7 @@ class FaultProxy:
     port: int = field(default=0, init=False)
     connections: int = field(default=0, init=False)
     commands: list[bytes] = field(factory=list, init=False)
+    passed: Counter[str] = field(factory=Counter, init=False)
     _swallow: bytes | None = field(default=None, init=False)
     _break: tuple[int, str] | None = field(default=None, init=False)
     _loop: Any = field(factory=asyncio.new_event_loop, init=False, repr=False)
@@ -213,11 +220,12 @@ class FaultProxy:
         inspect: Callable[[bytes, _Pair], tuple[bytes, bool]] | None,
     ) -> None:
         count = 0
-        while block := await reader.read(65536):
+        direction = "up" if writer is pair.far else "down"
+        while block := await reader.read(65536 if channel.rate is None else max(channel.rate // 20, 1)):
             goes_on = True
             if inspect is not None:
                 block, goes_on = inspect(block, pair)
-            if writer is pair.far and channel.flip_at is not None:
+            if direction == "up" and channel.flip_at is not None:
                 block = _flipped(block, channel.flip_at - count)
             if channel.latency_s:
                 await asyncio.sleep(channel.latency_s)
@@ -225,9 +233,12 @@ class FaultProxy:
                 writer.write(block[: cut_after - count])
                 await writer.drain()
                 return await pair.end(channel.how)
+            if channel.rate is not None:
+                await asyncio.sleep(len(block) / channel.rate)
             writer.write(block)
             await writer.drain()
             count += len(block)
+            self.passed[direction] += len(block)
             if not goes_on:
                 return await pair.end("rst")
         with contextlib.suppress(OSError):

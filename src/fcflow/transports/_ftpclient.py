@@ -11,11 +11,13 @@ import ssl
 from collections.abc import Iterator, Sequence
 
 from fcflow.transports._dial import Dialler
+from fcflow.transports._session import protected
 
 __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
 
 _BLOCK = 256 * 1024
 _LISTING = 64 * 1024 * 1024
+_ANSWER = 256 * 1024
 
 
 class FtpUntrustedError(Exception):
@@ -59,6 +61,7 @@ class FtpClient(ftplib.FTP):
         self._protected = False
         self._data: socket.socket | None = None
         self._was_cut = False
+        self.owes_an_answer = False
         self.features: dict[str, str] = {}
         self.set_pasv(passive != "active")
 
@@ -68,6 +71,7 @@ class FtpClient(ftplib.FTP):
         """Connect, and protect the connection before anything is said."""
         self.host, self.port = host, port
         self.sock = self._dial(host, port, self._timeout_s)
+        self._go_on_unless_cut()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.af = self.sock.family
         if implicit:
@@ -76,6 +80,10 @@ class FtpClient(ftplib.FTP):
         self.welcome = self.getresp()
         if self._context is not None and not implicit:
             self._start_tls()
+
+    def _go_on_unless_cut(self) -> None:
+        if self._was_cut:
+            raise TimeoutError("the deadline passed while connecting")
 
     def _read_from_socket(self) -> None:
         self.file = self.sock.makefile("rb")  # type: ignore[assignment,union-attr]  # bytes, and connected
@@ -91,7 +99,9 @@ class FtpClient(ftplib.FTP):
     def _wrap_control(self) -> None:
         assert self._context is not None
         assert self.sock is not None
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._server_name)
+        self.sock = held = protected(self.sock, self._context, self._server_name)
+        self._go_on_unless_cut()
+        held.do_handshake()
 
     def protect(self) -> None:
         """Data channels are encrypted from here on, or nothing goes on."""
@@ -131,6 +141,7 @@ class FtpClient(ftplib.FTP):
         assert self.sock is not None
         if any("\r" in command or "\n" in command for command in commands):
             raise ValueError("a line break in a command")
+        self.owes_an_answer = True
         self.sock.sendall("".join(f"{command}\r\n" for command in commands).encode(self.encoding))
         answers: list[str | Exception] = []
         while len(answers) < len(commands):
@@ -139,13 +150,14 @@ class FtpClient(ftplib.FTP):
             except (ftplib.error_perm, ftplib.error_temp) as refusal:
                 answers.append(refusal)
             except (OSError, EOFError, ValueError, ftplib.Error) as error:
-                answers += [error] * (len(commands) - len(answers))
+                return [*answers, *[error] * (len(commands) - len(answers))]
+            self.owes_an_answer = len(answers) < len(commands)
         return answers
 
     @property
     def is_stale(self) -> bool:
-        """Whether the server closed the connection or said something unasked."""
-        if self.sock is None:
+        """Whether the server closed the connection, said something unasked, or was not heard to the end."""
+        if self.sock is None or self.owes_an_answer:
             return True
         try:
             return bool(select.select([self.sock], [], [], 0)[0])
@@ -160,6 +172,31 @@ class FtpClient(ftplib.FTP):
                 with contextlib.suppress(OSError):
                     # Below TLS: its own shutdown would wait for the peer.
                     socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+    def putcmd(self, line: str) -> None:
+        """Send a command; until its last answer is read the connection is of no use for another one."""
+        self.owes_an_answer = True
+        super().putcmd(line)
+
+    def getmultiline(self) -> str:
+        """One answer, whole; the library's takes a line without a code for one, and has no bound."""
+        answer = self._whole_answer()
+        self.owes_an_answer = answer.startswith("1")
+        return answer
+
+    def _whole_answer(self) -> str:
+        line = self.getline()
+        if not re.match(r"[1-5][0-9]{2}([ -]|$)", line):
+            raise FtpAnswerError(line)
+        if line[3:4] != "-":
+            return line
+        lines, size = [line], len(line)
+        while not re.match(f"{line[:3]}( |$)", lines[-1]):
+            lines.append(self.getline())
+            size += len(lines[-1]) + 1
+            if size > _ANSWER:
+                raise FtpAnswerError("an answer without an end")
+        return "\n".join(lines)
 
     # ------------------------------------------------------------------ data channels
 
@@ -183,9 +220,11 @@ class FtpClient(ftplib.FTP):
         conn = self._passive_channel(cmd) if self.passiveserver else super().ntransfercmd(cmd, rest)[0]
         self._data = conn
         try:
+            self._go_on_unless_cut()
             return self._prepared(conn), None
         except BaseException:
-            conn.close()
+            self._data.close()
+            self._data = None
             raise
 
     def _passive_channel(self, command: str) -> socket.socket:
@@ -212,8 +251,10 @@ class FtpClient(ftplib.FTP):
             if not self._protected:
                 raise FtpUntrustedError("the data channel is not protected")
             session = self.sock.session if isinstance(self.sock, ssl.SSLSocket) else None
-            conn = self._context.wrap_socket(conn, server_hostname=self._server_name, session=session)
-            self._data = conn
+            self._data = held = protected(conn, self._context, self._server_name, session)
+            self._go_on_unless_cut()
+            held.do_handshake()
+            return held
         return conn
 
     def store(self, path: str, content: bytes) -> None:

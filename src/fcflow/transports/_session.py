@@ -126,9 +126,16 @@ class Session(Generic[_C]):
         self._client = None
 
 
-def protected(sock: socket.socket, context: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
-    """*sock* for TLS, before the handshake: so the one who cuts connections can reach it during that too."""
-    return context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
+def protected(
+    sock: socket.socket, context: ssl.SSLContext, server_name: str, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
+    """
+    *sock* for TLS, before the handshake: so the one who cuts connections can reach it during that too.
+
+    Args:
+        session: Of another connection to the same server, to be taken up.
+    """
+    return context.wrap_socket(sock, server_hostname=server_name, session=session, do_handshake_on_connect=False)
 
 
 def cut_below_tls(sock: socket.socket | None) -> None:

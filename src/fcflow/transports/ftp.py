@@ -100,6 +100,9 @@ class _FtpServer:
                 self._drop()
 
     def _open(self) -> FtpClient:
+        if self._client is not None and self._client.owes_an_answer:
+            # A file was left in the middle: what the server says next is about that one.
+            self._drop()
         if self._client is None:
             client = self._new_client()
             self._client, self._owner = client, os.getpid()
