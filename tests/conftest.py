@@ -57,6 +57,13 @@ def system_user() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def nginx_program(scratch: Path) -> None:
+    """nginx is there; or the test is skipped, or fails, as with any other server."""
+    with ExitStack() as stack:
+        _started(stack, lambda: servers.nginx(scratch / "nginx"))
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, scratch: Path) -> Iterator[RunningServer]:
     """The server that the parameter names; one for all tests of it."""
     with ExitStack() as stack:
