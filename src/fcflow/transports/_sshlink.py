@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,14 @@ __all__ = ["SSH_OPTIONS", "SSH_SECRETS", "SshLink", "changed_key", "fingerprint"
 
 _LOG = "fcflow.transports.ssh"
 _log = logging.getLogger("fcflow.transports")
+
+_WEAK = {
+    "keys": ("ssh-rsa", "ssh-dss"),
+    "kex": ("diffie-hellman-group1-sha1", "diffie-hellman-group14-sha1", "diffie-hellman-group-exchange-sha1"),
+    "ciphers": ("3des-cbc", "blowfish-cbc", "aes128-cbc", "aes192-cbc", "aes256-cbc", "arcfour128", "arcfour256"),
+    "macs": ("hmac-md5", "hmac-md5-96", "hmac-sha1-96"),
+}
+"""Algorithms that the library knows, in one of its versions or another, and OpenSSH does not agree to by itself."""
 
 # Paramiko reports every lost connection as an error; without a handler Python would print it.
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
@@ -218,7 +226,8 @@ class SshLink:
             auth_timeout=patience,
             channel_timeout=patience,
             sock=way,
-            disabled_algorithms=_other_algorithms(self._pinned(hop)),
+            disabled_algorithms=_WEAK,
+            transport_factory=_preferring(self._pinned(hop)),
             **self._credentials(hop),
         )
 
@@ -275,7 +284,7 @@ class SshLink:
             return path if adds else None
         try:
             client.load_host_keys(str(path))
-        except (OSError, ValueError, load_paramiko().SSHException) as error:
+        except Exception as error:  # the library has several for a line that is none
             message = f"{hop.where}: {path} cannot be read: {type(error).__name__}"
             raise TransportUntrustedError(message) from error
         return path if adds else None
@@ -326,20 +335,25 @@ def _has_ended(connection: socket.socket) -> bool:
         return True
 
 
-def _other_algorithms(pinned: Sequence[paramiko.PKey]) -> dict[str, Sequence[str]] | None:
-    """So that a server with several host keys shows the one that is pinned."""
-    if not pinned:
-        return None
+def _preferring(pinned: Sequence[paramiko.PKey]) -> Callable[..., paramiko.Transport]:
+    """So that of several host keys the server shows the one that is pinned; where it has none such, any."""
     wanted = {key.get_name() for key in pinned}
     wanted |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in wanted else set()
-    return {"keys": [name for name in load_paramiko().Transport._preferred_keys if name not in wanted]}
+
+    def made(sock: Any, **how: Any) -> paramiko.Transport:
+        transport: paramiko.Transport = load_paramiko().Transport(sock, **how)
+        options = transport.get_security_options()
+        options.key_types = sorted(options.key_types, key=lambda name: name not in wanted)
+        return transport
+
+    return made
 
 
 def _public_key(line: str, hop: _Hop) -> paramiko.PKey:
     parts = line.split()
     try:
         key: paramiko.PKey = load_paramiko().PKey.from_type_string(parts[0], base64.b64decode(parts[1]))
-    except (IndexError, ValueError, load_paramiko().SSHException) as error:
+    except Exception as error:  # the library has several for a key that is none
         message = f"{hop.where}: option {hop.pins}: expected 'ssh-ed25519 AAAA...', got {line[:40]!r}"
         raise TransportUntrustedError(message) from error
     return key

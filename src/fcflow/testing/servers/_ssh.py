@@ -86,8 +86,19 @@ def _sshd_config(root: Path, key: Path, allowed: Path, port: int, user: str, pid
 
 
 @contextlib.contextmanager
-def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[RunningServer]:
-    """asyncssh in a thread of this process; *posix_rename* off takes that extension away."""
+def asyncssh_server(
+    folder: Path, *, posix_rename: bool = True, host_keys: Sequence[str] = ("ssh-ed25519",), **settings: Any
+) -> Iterator[RunningServer]:
+    """
+    asyncssh in a thread of this process.
+
+    Args:
+        posix_rename: Off takes that extension away.
+
+        host_keys: Kinds of keys that the server has one of each; the first is the one that is known of it.
+
+        settings: Of ``asyncssh.listen``, such as ``kex_algs``.
+    """
     import asyncio
 
     import asyncssh
@@ -97,7 +108,7 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
     root = folder / "asyncssh"
     root.mkdir(exist_ok=True)
     password = f"pass-{secrets.token_hex(8)}"
-    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    keys = [asyncssh.generate_private_key(kind) for kind in host_keys]
 
     connections: list[asyncssh.SSHServerConnection] = []
 
@@ -124,7 +135,9 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
                 raise asyncssh.SFTPOpUnsupported("no posix-rename here")
 
     async def listen() -> Any:
-        return await asyncssh.listen(HOST, 0, server_factory=Server, server_host_keys=[host_key], sftp_factory=Files)
+        return await asyncssh.listen(
+            HOST, 0, server_factory=Server, server_host_keys=keys, sftp_factory=Files, **settings
+        )
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -137,7 +150,7 @@ def asyncssh_server(folder: Path, *, posix_rename: bool = True) -> Iterator[Runn
             user="leeds",
             password=password,
             root=root,
-            host_key=" ".join(host_key.export_public_key().decode().split()[:2]),
+            host_key=" ".join(keys[0].export_public_key().decode().split()[:2]),
         )
     finally:
         asyncio.run_coroutine_threadsafe(_close(acceptor, connections), loop).result(STARTING_S)
