@@ -167,6 +167,14 @@ def test_what_cannot_be_read_trusts_nobody(server: RunningServer, folder: str, t
 # ---------------------------------------------------------------------- logging in
 
 
+def test_a_password_comes_after_a_key_that_is_not_taken(server: RunningServer, folder: str) -> None:
+    """On one connection, as some partners have it while they move from one to the other."""
+    text = io.StringIO()
+    paramiko.ECDSAKey.generate().write_private_key(text)
+    with opened(server, folder, secrets={"password": server.password, "key": text.getvalue()}) as transport:
+        transport.send(delivery())
+
+
 def test_a_wrong_password_is_a_login_error_that_shows_nothing(
     server: RunningServer, folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:

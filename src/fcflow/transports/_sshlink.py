@@ -341,7 +341,8 @@ def _preferring(pinned: Sequence[paramiko.PKey]) -> Callable[..., paramiko.Trans
     wanted |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in wanted else set()
 
     def made(sock: Any, **how: Any) -> paramiko.Transport:
-        transport: paramiko.Transport = load_paramiko().Transport(sock, **how)
+        # The other one asks for the service again before its second try, which some servers take for an attack.
+        transport: paramiko.Transport = load_paramiko().ServiceRequestingTransport(sock, **how)
         options = transport.get_security_options()
         options.key_types = sorted(options.key_types, key=lambda name: name not in wanted)
         return transport

@@ -8,7 +8,7 @@ import os
 import pwd
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,13 @@ from fcflow.testing.servers._machine import (
 
 
 @contextlib.contextmanager
-def openssh(folder: Path, user: tuple[pwd.struct_passwd, str]) -> Iterator[RunningServer]:
-    """OpenSSH's server for SFTP only, with the login shut into ``folder / "sshd"``; files go to ``/data``."""
+def openssh(folder: Path, user: tuple[pwd.struct_passwd, str], **settings: Any) -> Iterator[RunningServer]:
+    """
+    OpenSSH's server for SFTP only, with the login shut into ``folder / "sshd"``; files go to ``/data``.
+
+    Args:
+        settings: Of its configuration, such as ``MaxSessions``; they win.
+    """
     program = program_of("sshd")
     found, password = user
     root = folder / "sshd"
@@ -36,7 +41,7 @@ def openssh(folder: Path, user: tuple[pwd.struct_passwd, str]) -> Iterator[Runni
     allowed = folder / "authorized_keys"
     allowed.write_text(keys["user_key"].with_suffix(".pub").read_text())
     port, log, config = free_port(), folder / "sshd.log", folder / "sshd_config"
-    config.write_text(_sshd_config(root, keys["host_key"], allowed, port, found.pw_name, folder / "sshd.pid"))
+    config.write_text(_sshd_config(root, keys["host_key"], allowed, port, found.pw_name, folder / "sshd.pid", settings))
     Path("/run/sshd").mkdir(exist_ok=True)
     with process([program, "-D", "-e", "-f", str(config)], port, log):
         yield RunningServer(
@@ -62,8 +67,11 @@ def _public_line(key: Path) -> str:
     return " ".join(key.with_suffix(".pub").read_text().split()[:2])
 
 
-def _sshd_config(root: Path, key: Path, allowed: Path, port: int, user: str, pid: Path) -> str:
+def _sshd_config(
+    root: Path, key: Path, allowed: Path, port: int, user: str, pid: Path, settings: Mapping[str, Any]
+) -> str:
     lines = [
+        *(f"{name} {value}" for name, value in settings.items()),
         f"ListenAddress {HOST}",
         f"Port {port}",
         f"HostKey {key}",
