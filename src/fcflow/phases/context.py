@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 from attrs import field, frozen
 from sqlalchemy.engine import Connection
@@ -156,6 +157,8 @@ class Context:
 
         open_way: Opens the way in to a partner by the name of a connection.
 
+        new_key: Makes the idempotency key of a delivery; never the same one twice.
+
         pool: Ways in that stay open from one feed to the next, until the run ends.
     """
 
@@ -171,6 +174,7 @@ class Context:
     progress: Callable[[Progress], None] | None = None
     in_transaction: Callable[[Connection, Sequence[AuditEvent]], None] | None = None
     open_way: Callable[[Partner, str], Transport] | None = None
+    new_key: Callable[[], str] = lambda: uuid4().hex
     pool: TransportPool = field(factory=TransportPool)
     lease_s: float = 300
     priority: Priority = field(factory=Priority)

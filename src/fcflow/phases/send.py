@@ -8,7 +8,6 @@ be done: send again, note that it arrived, or leave it to a person.
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -218,7 +217,7 @@ class _Sender:
     def _batch(self, writing: Writing) -> Batch:
         """What the next delivery is; its number is taken once something is in it."""
         number = writing.tx.next_number(self._counter)
-        return Batch(number=number, at=writing.now, partner=self.partner.code, key=uuid.uuid4().hex)
+        return Batch(number=number, at=writing.now, partner=self.partner.code, key=self.context.new_key())
 
     def _still_wanted(self, writing: Writing, ids: Sequence[str]) -> list[tuple[OrderView, FulfilmentView]]:
         views = writing.tx.fulfilments(ids=ids)
