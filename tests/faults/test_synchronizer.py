@@ -11,7 +11,7 @@ from fcflow.testing.partners import World, order
 IDS = ["A1", "A2", "A3"]
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     """The process ends here, as by SIGKILL: nothing of ours may run any more."""
 
 

@@ -21,7 +21,7 @@ from fcflow.store import OutboxState
 from fcflow.testing.partners import World, all_to, order
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     """The process ends here, as by SIGKILL: nothing of ours may run any more."""
 
 

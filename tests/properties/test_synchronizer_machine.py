@@ -28,7 +28,7 @@ calls = st.sampled_from(["write", "rename", "stat", "*"])
 whens = st.sampled_from(["before", "after"])
 
 
-class Killed(BaseException):
+class Killed(SystemExit):
     """The process ends here, as by SIGKILL."""
 
 

@@ -147,3 +147,21 @@ def test_a_line_that_is_not_understood_is_an_error(line: str) -> None:
         list_entries([line], "leeds", UTC, NOW)
     with pytest.raises(TransportUnsupportedError):
         mlsd_entries([line], "leeds")
+
+
+@pytest.mark.fault(row=24, invariants="I6 I8")
+def test_a_line_end_in_a_name_spoils_that_name_alone() -> None:
+    """What begins like no entry goes on with the name before it; that name is refused, and the next entry is whole."""
+    unix = ["-rw-r--r-- 1 a b 12 Nov 23 07:21 new", "line.csv", "-rw-r--r-- 1 a b 12 Nov 23 07:21 z.csv"]
+    assert [entry.name for entry in list_entries(unix, "leeds", UTC, NOW)] == ["new\nline.csv", "z.csv"]
+    facts = ["type=cdir; .", "type=file;size=1; new", "line.csv", "type=file;size=1; z.csv"]
+    found = mlsd_entries(facts, "leeds")
+    assert [fault_of_name(entry.name) for entry in found] == ["it holds control characters", None]
+
+
+@pytest.mark.fault(row=23, invariants="I6")
+@pytest.mark.parametrize("line", ["l????????? ? ? ? ?            ? broken.csv", "-rw-r--r-- what", "03-02-26 what"])
+def test_an_entry_that_is_not_understood_is_an_error_wherever_it_stands(line: str) -> None:
+    """It is not taken for a part of the name before it."""
+    with pytest.raises(TransportUnsupportedError):
+        list_entries(["-rw-r--r-- 1 a b 12 Nov 23 07:21 a.csv", line], "leeds", UTC, NOW)

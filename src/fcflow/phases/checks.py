@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from attrs import evolve
 
-from fcflow.errors import FcflowError, TransportNotFoundError
+from fcflow.errors import FcflowError, PluginError, TransportNotFoundError
 from fcflow.model import Feed, FeedKind, Partner
-from fcflow.phases.context import Context, describe
+from fcflow.phases.context import ENDS_THE_PROCESS, LOG, Context, describe, unexpected
 from fcflow.phases.push import is_dated
 from fcflow.transports import Finding, Query, Transport
 
@@ -27,7 +27,19 @@ def check_partner(context: Context, partner: Partner, *, connect: bool) -> Itera
     yield from faults or [Finding(level="ok", message=f"partner {partner.code} is set up")]
     if connect and not faults:
         for name in partner.connections:
-            yield from _way_in(context, partner, name)
+            yield from _contained(partner, name, _way_in(context, partner, name))
+
+
+def _contained(partner: Partner, name: str, found: Iterator[Finding]) -> Iterator[Finding]:
+    """What a plugin raises against its word is a finding, and the other partners are looked at."""
+    try:
+        yield from found
+    except (FcflowError, *ENDS_THE_PROCESS):
+        raise
+    except BaseException as error:  # noqa: BLE001 - of a plugin, and logged
+        LOG.exception("%s, connection %s: the check failed", partner.code, name)
+        message = f"partner {partner.code}, connection {name}: {unexpected(error)}"
+        yield Finding(level="error", code=PluginError.code, message=message)
 
 
 def _missing_secrets(context: Context, partner: Partner) -> Iterator[Finding]:
@@ -53,11 +65,15 @@ def _pushes(partner: Partner) -> Iterator[Finding]:
 def _without_transport(context: Context, partner: Partner) -> Iterator[Finding]:
     """Transports are built without connecting: a package or an option that is missing shows now."""
     for name in partner.connections:
-        try:
-            context.open(partner, name).close()
-        except FcflowError as error:
-            message = f"partner {partner.code}, connection {name}: {describe(error)}"
-            yield Finding(level="error", code=error.code, message=message)
+        yield from _contained(partner, name, _built(context, partner, name))
+
+
+def _built(context: Context, partner: Partner, name: str) -> Iterator[Finding]:
+    try:
+        context.open(partner, name).close()
+    except FcflowError as error:
+        message = f"partner {partner.code}, connection {name}: {describe(error)}"
+        yield Finding(level="error", code=error.code, message=message)
 
 
 def _way_in(context: Context, partner: Partner, name: str) -> Iterator[Finding]:

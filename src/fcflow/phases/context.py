@@ -34,6 +34,9 @@ __all__ = ["ACTIVE", "Context", "Writing"]
 
 LOG = logging.getLogger("fcflow")
 
+ENDS_THE_PROCESS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is no failure of anybody."""
+
 ACTIVE = tuple(state for state in FulfilmentState if state not in (FulfilmentState.SHIPPED, FulfilmentState.CANCELLED))
 """States in which a fulfilment order is still to be finished."""
 
@@ -256,8 +259,9 @@ class Context:
         """
         One partner's failure is written into the report and stops nobody else.
 
-        That holds for what a plugin or a host's callback raises too; its traceback goes to the log, and its text stays
-        out of the report, as nobody has looked whether a secret shows in it.
+        That holds for what a plugin or a host's callback raises too, be it no `Exception` even, as panics of compiled
+        extensions are not; its traceback goes to the log, and its text stays out of the report, as nobody has looked
+        whether a secret shows in it. Only what ends the process goes through.
         """
         try:
             yield
@@ -265,10 +269,17 @@ class Context:
             text = describe(error)
             LOG.warning("%s: %s failed: %s", partner.code, phase, text, extra={"reported": True})
             report.partner(partner.code).failures.append(PhaseFailure(phase, error.code, text))
-        except Exception as error:
+        except ENDS_THE_PROCESS:
+            raise
+        except BaseException as error:
             LOG.exception("%s: %s failed", partner.code, phase)
-            text = f"unexpected {type(error).__name__}, see the log"
+            text = unexpected(error)
             report.partner(partner.code).failures.append(PhaseFailure(phase, PluginError.code, text))
+
+
+def unexpected(error: BaseException) -> str:
+    """What people are told of an error that is not ours."""
+    return f"unexpected {type(error).__name__}, see the log"
 
 
 def describe(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from attrs import evolve, frozen
 
@@ -23,8 +23,11 @@ from fcflow.errors import (
     FormatError,
     LifecycleError,
     TransientError,
+    TransportCorruptError,
     TransportError,
     TransportLoginError,
+    TransportTooLargeError,
+    TransportUnavailableError,
     TransportUntrustedError,
 )
 from fcflow.formats import Layout
@@ -106,6 +109,27 @@ class _Read:
     records: list[Record]
     problems: list[Problem]
     shape: list[str] | None
+
+
+class _Sink:
+    """What a transport writes to: no more than the limits say, and a full disk here is an error with its reason."""
+
+    def __init__(self, spool: IO[bytes], most: int, name: str) -> None:
+        self._spool, self._most, self._name = spool, most, name
+        self._count = 0
+
+    def write(self, block: bytes) -> int:
+        self._count += len(block)
+        if self._count > self._most:
+            raise TransportTooLargeError(f"{self._name}: expected at most {self._most} bytes, got more")
+        try:
+            return self._spool.write(block)
+        except OSError as error:
+            message = f"{self._name}: there is no room for it here: {error.strerror or type(error).__name__}"
+            raise TransportUnavailableError(message) from error
+
+    def flush(self) -> None:
+        """Nothing waits anywhere."""
 
 
 @frozen
@@ -208,10 +232,14 @@ class _Intake:
         return next((s.etag for s in same if s.state == "applied" and not s.problems), None)
 
     def _fetch(self, transport: Transport, offer: Offer) -> _Taken:
+        """Into a file of our own; what a transport says of it is held against what came."""
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-            fetched = transport.fetch(offer, cast("BinaryIO", spool))
+            fetched = transport.fetch(offer, cast("BinaryIO", _Sink(spool, self.partner.limits.max_bytes, offer.name)))
             spool.seek(0)
-            return _Taken(offer, fetched, spool.read())
+            content = spool.read()
+        if (fetched.size, fetched.sha256) != (len(content), hashlib.sha256(content).hexdigest()):
+            raise TransportCorruptError(f"{offer.name}: expected {fetched.size} bytes as fetched, got {len(content)}")
+        return _Taken(offer, fetched, content)
 
     def _receive(self, transport: Transport, taken: _Taken) -> None:
         repeated = self._repeated(transport, taken)

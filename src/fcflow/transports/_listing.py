@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+
+from attrs import evolve
 
 from fcflow.errors import TransportUnsupportedError
 from fcflow.transports._folder import Entry
@@ -18,6 +20,7 @@ _UNIX = re.compile(
 _DOS = re.compile(
     r"(?P<date>\d\d-\d\d-(?:\d{4}|\d\d))\s+(?P<time>\d\d:\d\d(?:[AP]M)?)\s+(?P<size>\d+|<[A-Z]+>)\s(?P<name>.+)"
 )
+_BEGINNING = re.compile(r"[-dlbcpsDn?][-rwxsStTlL?]{9}|\d\d-\d\d-\d\d|\S+=\S+;")
 _TOTAL = re.compile(r"total \d+\s*$")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
@@ -31,8 +34,7 @@ def mlsd_entries(lines: Iterable[str], where: str) -> Sequence[Entry]:
         >>> entry.name, entry.size, str(entry.modified_at)
         ('a b.csv', 3, '2026-03-02 07:05:01+00:00')
     """
-    found = [fact_entry(line, where) for line in lines if line.strip()]
-    return [entry for entry in found if entry is not None]
+    return _read((line for line in lines if line.strip()), lambda line: fact_entry(line, where))
 
 
 def fact_entry(line: str, where: str) -> Entry | None:
@@ -84,12 +86,30 @@ def list_entries(lines: Iterable[str], where: str, zone: tzinfo, now: datetime) 
         >>> unix.name, unix.size, str(unix.modified_at), dos.name, dos.is_file
         (' x.csv', 12, '2025-12-31 23:50:00+00:00', 'old', False)
     """
-    wanted = [line for line in lines if line.strip() and not _TOTAL.match(line)]
-    entries = [_unix(line, zone, now) or _dos(line, zone) for line in wanted]
-    for line, entry in zip(wanted, entries, strict=True):
+    wanted = (line for line in lines if line.strip() and not _TOTAL.match(line))
+
+    def entry_of(line: str) -> Entry:
+        entry = _unix(line, zone, now) or _dos(line, zone)
         if entry is None:
             raise _not_understood(line, where)
-    return [entry for entry in entries if entry is not None and entry.name not in (".", "..")]
+        return entry
+
+    return [entry for entry in _read(wanted, entry_of) if entry.name not in (".", "..")]
+
+
+def _read(lines: Iterable[str], entry_of: Callable[[str], Entry | None]) -> list[Entry]:
+    """
+    The entries of *lines*; what does not even begin like one goes on with the name before it.
+
+    A name with a line end in it is refused later, by itself; the rest of the folder is not hidden by it.
+    """
+    found: list[Entry] = []
+    for line in lines:
+        if found and not _BEGINNING.match(line):
+            found[-1] = evolve(found[-1], name=f"{found[-1].name}\n{line}")
+        elif (entry := entry_of(line)) is not None:
+            found.append(entry)
+    return found
 
 
 def _unix(line: str, zone: tzinfo, now: datetime) -> Entry | None:

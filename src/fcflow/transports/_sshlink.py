@@ -151,14 +151,14 @@ class SshLink:
                 self.known_secrets = ()
                 self._connect()
             try:
-                opened = load_paramiko().SFTPClient.from_transport(self.transport)
+                opened = _files_over(self.transport)
             except BaseException:
                 if self._users <= 0:
                     self._hang_up()
                 raise
-            opened.get_channel().settimeout(self.endpoint.limits.timeout_s)
+            opened.get_channel().settimeout(self.endpoint.limits.timeout_s)  # type: ignore[union-attr]  # it is open
             self._users += 1
-            return opened  # type: ignore[no-any-return]
+            return opened
 
     def release(self, channel: paramiko.SFTPClient) -> None:
         """Let go of a channel; the connection goes with the last one, or once it is dead."""
@@ -302,6 +302,26 @@ def load_paramiko() -> Any:
     except ImportError:
         raise MissingExtraError("sftp", "paramiko") from None
     return paramiko
+
+
+def _files_over(transport: paramiko.Transport | None) -> paramiko.SFTPClient:
+    """Like the library's own, but a name that is no UTF-8 does not hide the rest of its folder."""
+    library = load_paramiko()
+
+    def tolerant(message: Any) -> Any:
+        message.get_text = lambda: message.get_string().decode("utf-8", "surrogateescape")
+        return message
+
+    class _Files(library.SFTPClient):  # type: ignore[name-defined,misc]  # known at run time only
+        def _request(self, kind: int, *args: Any) -> tuple[int, Any]:
+            answer, message = super()._request(kind, *args)
+            return answer, tolerant(message)
+
+        def _convert_status(self, message: Any) -> None:
+            super()._convert_status(tolerant(message))
+
+    files: paramiko.SFTPClient = _Files.from_transport(transport)
+    return files
 
 
 def _jump(text: str) -> _Hop:
