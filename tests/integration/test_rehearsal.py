@@ -223,7 +223,7 @@ def test_the_demonstration_can_be_rehearsed(tmp_path: Path, monkeypatch: pytest.
         for partner in played.partners.values():
             partner.stocks({"MUG": 100, "CUP": 100})
             partner.ships()
-        to = {"address1": "1 Mill Lane", "town": "Leeds", "postcode": "LS1 1AA", "country": "GB"}
+        to = {"name": "Jo", "address1": "1 Mill Lane", "town": "Leeds", "postcode": "LS1 1AA", "country": "GB"}
         more = {"currency": "GBP", "total": "20.00", "ship_to": to}
         played.add([{**order(f"A{n}", MUG=n, CUP=1), **more} for n in range(1, 5)])
         played.play(hours=8)

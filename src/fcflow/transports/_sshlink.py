@@ -21,6 +21,7 @@ from fcflow.errors import MissingExtraError, TransportLoginError, TransportUntru
 from fcflow.transports._address import Address
 from fcflow.transports._dial import PROXY_OPTIONS, PROXY_SECRETS, Dialler
 from fcflow.transports._faults import without_frames
+from fcflow.transports._session import has_something
 from fcflow.transports.base import Endpoint
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ class SshLink:
         try:
             hops = self._hops()
             self._socket = self._dial(hops[0].host, hops[0].port, self.endpoint.limits.timeout_s)
+            # A small request must not wait until the answer to the one before it is acknowledged.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             way: Any = self._socket
             for hop, beyond in zip(hops, [*hops[1:], None], strict=True):
                 client = self._new_client(hop)
@@ -348,7 +351,8 @@ def _tunnel(client: paramiko.SSHClient, beyond: _Hop) -> paramiko.Channel:
 def _has_ended(connection: socket.socket) -> bool:
     """Whether the other side is gone, which the library's own thread may not have seen yet."""
     try:
-        return connection.recv(1, socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)) == b""
+        # Asked first, as receiving from a socket with a time limit waits for it whatever the flags say.
+        return has_something(connection) and connection.recv(1, socket.MSG_PEEK) == b""
     except (BlockingIOError, TimeoutError):
         return False
     except OSError:
