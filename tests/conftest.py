@@ -57,6 +57,13 @@ def system_user() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def nginx_program(scratch: Path) -> None:
+    """nginx is there; or the test is skipped, or fails, as with any other server."""
+    with ExitStack() as stack:
+        _started(stack, lambda: servers.nginx(scratch / "nginx"))
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, scratch: Path) -> Iterator[RunningServer]:
     """The server that the parameter names; one for all tests of it."""
     with ExitStack() as stack:
@@ -79,10 +86,27 @@ def _server(request: pytest.FixtureRequest, folder: Path) -> AbstractContextMana
             return servers.vsftpd(folder, request.getfixturevalue("system_user"))
         case "vsftpd-reuse":
             return servers.vsftpd(folder, request.getfixturevalue("system_user"), identity=identity)
+        case "vsftpd-implicit":
+            return servers.vsftpd(folder, request.getfixturevalue("system_user"), identity=identity, implicit=True)
+        case "vsftpd-explicit":
+            user = request.getfixturevalue("system_user")
+            return servers.vsftpd(folder, user, identity=identity, require_reuse=False)
+        case "proftpd":
+            return servers.proftpd(folder)
+        case "proftpd-explicit" | "proftpd-implicit":
+            return servers.proftpd(folder, tls=request.param.partition("-")[2], identity=identity)
+        case "proftpd-sftp":
+            return servers.proftpd_sftp(folder)
+        case "pure-ftpd":
+            return servers.pure_ftpd(folder)
+        case "pure-ftpd-explicit":
+            return servers.pure_ftpd(folder, identity=identity)
         case "openssh":
             return servers.openssh(folder, request.getfixturevalue("system_user"))
         case "asyncssh" | "asyncssh-plain-rename":
             return servers.asyncssh_server(folder, posix_rename=request.param == "asyncssh")
+        case "s3":
+            return servers.moto_s3()
         case "dovecot" | "dovecot-starttls":
             return servers.dovecot(folder, identity=identity, implicit=request.param == "dovecot")
         case _:

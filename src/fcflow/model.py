@@ -535,6 +535,9 @@ class PartnerLimits:
         max_bytes: A larger file or answer is not taken in.
 
         max_files: Files taken in a run and feed.
+
+        parallel: Deliveries that leave at once, each by a connection of its own (SFTP: a channel of one). With more
+            than 1 a later number may arrive before an earlier one.
     """
 
     max_attempts: int = field(default=5, validator=_whole(1))
@@ -543,6 +546,7 @@ class PartnerLimits:
     timeout_s: float = 60.0
     max_bytes: int = field(default=256 * 1024 * 1024, validator=_whole(1))
     max_files: int = field(default=1000, validator=_whole(1))
+    parallel: int = field(default=1, validator=_whole(1))
 
 
 @frozen(kw_only=True)

@@ -298,8 +298,14 @@ def _callers(manager: pluggy.PluginManager, hook: str) -> dict[str, Callable[...
 
 
 def _absolute(reference: Mapping[str, Any], base: Path | None) -> Mapping[str, Any]:
-    path = reference.get("file")
-    return {**reference, "file": str(base / path)} if base is not None and isinstance(path, str) else reference
+    if base is None:
+        return reference
+    match reference:
+        case {"file": str(path)}:
+            return {**reference, "file": str(base / path)}
+        case {"command": [str(program), *arguments]} if "/" in program:
+            return {**reference, "command": [str(base / program), *arguments]}
+    return reference
 
 
 def _kinds(reference: Mapping[str, Any]) -> str:

@@ -1,15 +1,23 @@
-"""Secrets by reference: ``{"env": ...}``, ``{"file": ...}``, ``{"keyring": ...}``; never kept, never shown."""
+"""
+Secrets by reference: ``{"env": ...}``, ``{"file": ...}``, ``{"keyring": ...}``, ``{"command": [...]}``; never kept,
+never shown.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fcflow.errors import MissingExtraError, SecretError
 
-__all__ = ["resolve_reference"]
+__all__ = ["KINDS", "resolve_reference"]
+
+KINDS = ("env", "file", "keyring", "command")
+
+_COMMAND_S = 30
 
 
 def resolve_reference(reference: Mapping[str, Any], base: Path | None = None) -> str | None:
@@ -18,12 +26,15 @@ def resolve_reference(reference: Mapping[str, Any], base: Path | None = None) ->
 
     Args:
         reference: One key: ``env`` (name of a variable), ``file`` (path; a line end at its end is not part of the
-            secret), or ``keyring`` (``{"service": ..., "user": ...}``, needs the extra ``keyring``).
+            secret), ``keyring`` (``{"service": ..., "user": ...}``, needs the extra ``keyring``), or ``command``
+            (a program and its arguments, run without a shell and without input; what it prints, without a line end at
+            its end, is the secret).
 
-        base: Relative files are below it.
+        base: Relative files are below it, and so is a program that is named by a relative path.
 
     Raises:
-        SecretError: The variable, file or entry is not there.
+        SecretError: The variable, file or entry is not there, or the command fails, prints nothing, or takes longer
+            than half a minute.
 
     Example:
         >>> os.environ["LEEDS_PASSWORD"] = "s3cret"
@@ -35,11 +46,14 @@ def resolve_reference(reference: Mapping[str, Any], base: Path | None = None) ->
     if len(reference) != 1:
         raise SecretError(f"a secret reference has one key, got {sorted(reference)}")
     [(kind, value)] = reference.items()
-    if kind == "env":
-        return _from_environment(value)
-    if kind == "file":
-        return _from_file((base or Path.cwd()) / value)
-    return _from_keyring(value) if kind == "keyring" else None
+    folder = base or Path.cwd()
+    resolvers: Mapping[str, Callable[[], str]] = {
+        "env": lambda: _from_environment(value),
+        "file": lambda: _from_file(folder / value),
+        "keyring": lambda: _from_keyring(value),
+        "command": lambda: _from_command([_program(value[0], folder), *value[1:]]),
+    }
+    return resolvers[kind]() if kind in resolvers else None
 
 
 def _from_environment(name: str) -> str:
@@ -65,3 +79,23 @@ def _from_keyring(entry: Mapping[str, str]) -> str:
     if secret is None:
         raise SecretError(f"keyring has no entry for service {entry['service']!r} and user {entry['user']!r}")
     return str(secret)
+
+
+def _program(name: str, folder: Path) -> str:
+    return str(folder / name) if "/" in name else name
+
+
+def _from_command(command: Sequence[str]) -> str:
+    """What goes wrong is told without a word of what the program printed: nobody knows what stands in it."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the seller's own command, without a shell
+            list(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_S, check=False
+        )
+        secret = done.stdout.decode("utf-8").rstrip("\r\n")
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise SecretError(f"secret command {command[0]!r} failed: {type(error).__name__}") from None
+    if done.returncode:
+        raise SecretError(f"secret command {command[0]!r} failed: it ended with {done.returncode}")
+    if not secret:
+        raise SecretError(f"secret command {command[0]!r} printed nothing")
+    return secret

@@ -394,7 +394,10 @@ class Synchronizer(RuleSetCalls):
     @contextmanager
     def _reported(self, context: Context) -> Iterator[RunReport]:
         report = RunReport(started_at=context.clock())
-        yield report
+        try:
+            yield report
+        finally:
+            context.pool.drain()
         with context.store.reading() as tx:
             report.needs_person = len(tx.order_ids(needs_person=True))
         report.finished_at = context.clock()

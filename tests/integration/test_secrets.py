@@ -9,7 +9,8 @@ import pytest
 
 from fcflow.cli import main
 from fcflow.config import load_config
-from fcflow.errors import ConfigError
+from fcflow.errors import ConfigError, SecretError
+from fcflow.secrets import resolve_reference
 from fcflow.synchronizer import Synchronizer
 from fcflow.testing import servers
 from fcflow.testing.partners import order
@@ -102,3 +103,57 @@ def test_a_literal_secret_in_a_configuration_is_refused_without_being_repeated(t
     said = "".join(traceback.format_exception(refused.value))
     assert CANARY not in said
     assert "$.partners.leeds.connection" in said
+
+
+# ---------------------------------------------------------------------- from a program
+
+
+def script(tmp_path, text):
+    path = tmp_path / "vault"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_program_gives_the_secret_it_prints(tmp_path, monkeypatch):
+    """
+    With its arguments as they are, no shell between, beside the configuration where its path is relative.
+    """
+    script(tmp_path, f'test "$1" = "a b; c" && echo "{CANARY}"')
+    path = configuration(tmp_path, "ftp://shop@127.0.0.1:1/", secrets={"password": {"command": ["./vault", "a b; c"]}})
+    monkeypatch.chdir("/")
+
+    config = load_config(path)
+
+    assert config.endpoint(config.partners["leeds"].orders).secret("password") == CANARY
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'echo "{CANARY}"; echo "{CANARY}" >&2; exit 3', "ended with 3"),
+        ("true", "printed nothing"),
+        (f"printf '{CANARY}\\377'", "UnicodeDecodeError"),
+    ],
+)
+def test_a_program_that_fails_says_why_and_nothing_of_what_it_printed(tmp_path, text, said):
+    """
+    Nobody knows what stands in its output.
+    """
+    script(tmp_path, text)
+    path = configuration(tmp_path, "ftp://shop@127.0.0.1:1/", secrets={"password": {"command": ["./vault"]}})
+    config = load_config(path)
+
+    with pytest.raises(SecretError, match=said) as caught:
+        config.endpoint(config.partners["leeds"].orders).secret("password")
+
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert CANARY not in str([finding.message for finding in config.check()])
+
+
+def test_a_program_that_is_not_there_is_a_secret_error(tmp_path):
+    """
+    Not an error of the operating system.
+    """
+    with pytest.raises(SecretError, match="FileNotFoundError"):
+        resolve_reference({"command": ["no-such-program-of-anybody"]})

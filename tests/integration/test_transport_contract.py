@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fcflow.errors import TransportNotFoundError
-from fcflow.model import Connection, PartnerLimits
-from fcflow.testing import FolderHarness, ReceivingContract, SendingContract, TransportContract, servers
+from fcflow.model import Connection, Feed, PartnerLimits
+from fcflow.testing import (
+    FolderHarness,
+    ReceivingContract,
+    SendingContract,
+    TransportContract,
+    TransportHarness,
+    servers,
+)
 from fcflow.testing.faults import Channel, FaultProxy
 from fcflow.testing.mail import ImapHarness, SmtpHarness
 from fcflow.testing.servers import Certificate, PostOffice, RunningServer
-from fcflow.transports import ftp, sftp
+from fcflow.transports import file, ftp, sftp
 from fcflow.transports.base import Endpoint, Query, Transport
 
 BUILD: dict[str, Callable[[Endpoint], Transport]] = {"ftp": ftp.build, "ftps": ftp.build, "sftp": sftp.build}
@@ -56,17 +64,21 @@ def unreachable(proxy: FaultProxy) -> Iterator[None]:
 
 class _OnServer(TransportContract):
     options: dict[str, Any] = {}  # noqa: RUF012 - constant, shown by the classes below
+    hidden: tuple[str, ...] = ()
+    """Hostile names that the server itself does not show."""
 
     @pytest.fixture
     def harness(self, server: RunningServer) -> Iterator[FolderHarness]:
         with FaultProxy(("127.0.0.1", server.port)) as proxy:
-            yield FolderHarness(
+            harness = FolderHarness(
                 server.root,
                 lambda folder, limits: connect(server, folder, limits, proxy.port, **self.options),
                 lambda: unreachable(proxy),
                 owner=server.owner,
                 secret=server.password,
             )
+            harness.hostile_names = tuple(name for name in harness.hostile_names if name not in self.hidden)
+            yield harness
 
 
 @pytest.mark.parametrize("server", ["pyftpdlib"], indirect=True)
@@ -106,6 +118,62 @@ class TestVsftpd(_OnServer):
 @pytest.mark.parametrize("server", ["vsftpd-reuse"], indirect=True)
 class TestVsftpdWithSessionReuse(_OnServer):
     """A server that refuses data channels which do not take up the TLS session."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd-explicit"], indirect=True)
+class TestVsftpdExplicit(_OnServer):
+    """The same server where it lets data channels begin a TLS session of their own."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["vsftpd-implicit"], indirect=True)
+class TestVsftpdImplicit(_OnServer):
+    """TLS from the first byte, session reuse required."""
+
+    options = {"implicit": True}  # noqa: RUF012
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd"], indirect=True)
+class TestProftpd(_OnServer):
+    """A server that refuses REST before STOR and SIZE in ASCII mode."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-explicit"], indirect=True)
+class TestProftpdExplicit(_OnServer):
+    """Session reuse required, as it comes."""
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-implicit"], indirect=True)
+class TestProftpdImplicit(_OnServer):
+    """TLS from the first byte, session reuse required."""
+
+    options = {"implicit": True}  # noqa: RUF012
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["pure-ftpd"], indirect=True)
+class TestPureFtpd(_OnServer):
+    """Plain FTP with MLSD."""
+
+    hidden = ("esc\x1b[2Jape.csv",)
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["pure-ftpd-explicit"], indirect=True)
+class TestPureFtpdExplicit(_OnServer):
+    """A server that insists on TLS for commands and data."""
+
+    hidden = ("esc\x1b[2Jape.csv",)
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("server", ["proftpd-sftp"], indirect=True)
+class TestProftpdSftp(_OnServer):
+    """A third SFTP server."""
 
 
 @pytest.mark.real_server
@@ -171,3 +239,77 @@ class TestImaps(_OnDovecot):
 @pytest.mark.parametrize("server", ["dovecot-starttls"], indirect=True)
 class TestImap(_OnDovecot):
     """By STARTTLS."""
+
+
+class BucketHarness(TransportHarness):
+    """The partner's side of a bucket; the base is a prefix of its own."""
+
+    def __init__(self, server: RunningServer, proxy: FaultProxy) -> None:
+        self.server, self.proxy = server, proxy
+        self.client, self.base = servers.bucket_client(server), f"t-{secrets.token_hex(6)}"
+        self.secret = server.password
+
+    def open(self, limits: PartnerLimits | None = None) -> Transport:
+        known = {"key": self.server.user, "secret": self.server.password}
+        options = {
+            "endpoint_url": f"http://127.0.0.1:{self.proxy.port}",
+            "client_kwargs": {"region_name": "us-east-1"},
+            "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 3, "read_timeout": 10},
+        }
+        connection = Connection(
+            url=f"s3://leeds/{self.base}",
+            secrets={name: {"env": name} for name in known},
+            options={"storage_options": options},
+        )
+        return file.build(
+            Endpoint(
+                partner="leeds",
+                connection=connection,
+                limits=limits or PartnerLimits(timeout_s=20),
+                resolve=lambda reference: known[reference["env"]],
+            )
+        )
+
+    def feed(self, kind: str, **changes: Any) -> Feed:
+        path = {"orders": "in", "status": "out", "stock": "out"}[kind]
+        return Feed(**{"kind": kind, "partner": "leeds", "layout": "canonical", "path": path, **changes})
+
+    def _files(self, folder: str) -> dict[str, bytes]:
+        prefix = f"{self.base}/{folder.strip('/')}/"
+        found = self.client.list_objects_v2(Bucket="leeds", Prefix=prefix, Delimiter="/").get("Contents", [])
+        bodies = {each["Key"]: self.client.get_object(Bucket="leeds", Key=each["Key"])["Body"] for each in found}
+        return {key.removeprefix(prefix): body.read() for key, body in bodies.items()}
+
+    def _put(self, path: str, content: bytes) -> None:
+        self.client.put_object(Bucket="leeds", Key=f"{self.base}/{path}", Body=content)
+
+    def arrived(self) -> Mapping[str, bytes]:
+        return self._files("in")
+
+    def place(self, name: str, content: bytes) -> None:
+        self._put(f"in/{name}", content)
+
+    def collect(self, name: str) -> None:
+        self.client.delete_object(Bucket="leeds", Key=f"{self.base}/in/{name}")
+
+    def answer(self, name: str, content: bytes) -> None:
+        self._put(f"out/{name}", content)
+
+    def answers(self, folder: str = "") -> Mapping[str, bytes]:
+        return self._files(f"out/{folder}")
+
+    def down(self) -> contextlib.AbstractContextManager[None]:
+        return unreachable(self.proxy)
+
+
+@pytest.mark.parametrize("server", ["s3"], indirect=True)
+class TestS3(TransportContract):
+    """An object store: a put is whole or not at all, and folders are a way of speaking."""
+
+    # Nothing is put together under a temporary name, so nothing can be left there.
+    test_half_a_delivery_is_partly_there = None  # type: ignore[assignment]
+
+    @pytest.fixture
+    def harness(self, server: RunningServer) -> Iterator[BucketHarness]:
+        with FaultProxy(("127.0.0.1", server.port)) as proxy:
+            yield BucketHarness(server, proxy)

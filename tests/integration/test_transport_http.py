@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,6 +37,8 @@ from fcflow.errors import (
     TransportUntrustedError,
 )
 from fcflow.model import Connection, Feed, PartnerLimits
+from fcflow.testing import servers
+from fcflow.testing.faults import Channel, FaultProxy
 from fcflow.testing.transports import TransportContract, TransportHarness
 from fcflow.transports import (
     Delivery,
@@ -1062,3 +1065,49 @@ class TestContract(TransportContract):
             transport.settle(offer, Outcome.APPLIED)
             assert sink.getvalue() == content
             assert (fetched.size, fetched.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+class _NginxHarness(_HttpHarness):
+    """The same service behind nginx, which speaks TLS."""
+
+    def __init__(self, folder: Path, identity: servers.Certificate) -> None:
+        super().__init__()
+        upstream = f"http://127.0.0.1:{self._service.server_address[1]}"
+        lines = (f"location / {{ proxy_pass {upstream}; proxy_http_version 1.1; }}", "client_max_body_size 8m;")
+        self._server = self._stack.enter_context(servers.nginx(folder, *lines, identity=identity))
+        self._proxy = self._stack.enter_context(FaultProxy(("127.0.0.1", self._server.port)))
+
+    def open(self, limits: PartnerLimits | None = None) -> Transport:
+        assert self._server.certificate is not None
+        connection = Connection(
+            url=f"https://shop@127.0.0.1:{self._proxy.port}/api",
+            secrets={"password": _secret(CANARY)},
+            options={"ca_file": str(self._server.certificate.ca)},
+        )
+        return build(
+            Endpoint(
+                partner="postal",
+                connection=connection,
+                limits=limits or PartnerLimits(timeout_s=20),
+                base=Path("/"),
+                resolve=lambda reference: str(reference["value"]),
+            )
+        )
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        self._proxy.control = Channel(refuse=True)
+        self._proxy.cut_all()
+        yield
+        self._proxy.heal()
+
+
+@pytest.mark.real_server
+class TestContractThroughNginx(TestContract):
+    """The same promises through a real HTTP server with TLS."""
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path, identity: servers.Certificate, nginx_program: None) -> Iterator[TransportHarness]:
+        running = _NginxHarness(tmp_path / "nginx", identity)
+        yield running
+        running.close()

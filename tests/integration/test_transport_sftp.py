@@ -132,6 +132,31 @@ def test_a_known_host_is_trusted(server: RunningServer, folder: str, tmp_path: P
         transport.send(delivery())
 
 
+def test_first_use_keeps_a_key_and_refuses_another(
+    server: RunningServer, folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only where it is asked for: the file of known hosts is made, a warning names the key, and it is held to."""
+    known = tmp_path / "ssh" / "known"
+    options: dict[str, Any] = {"host_key": None, "known_hosts": str(known), "first_use": True}
+    for _ in range(2):
+        with opened(server, folder, **options) as transport:
+            transport.send(delivery())
+    assert known.read_text() == f"[127.0.0.1]:{server.port} {server.host_key}\n"
+    assert [record.levelname for record in caplog.records if "first use" in record.message] == ["WARNING"]
+
+    known.write_text(f"[127.0.0.1]:{server.port} {public_key()}\n")
+    with opened(server, folder, **options) as transport, pytest.raises(TransportUntrustedError):
+        transport.send(delivery())
+
+
+def test_a_key_that_cannot_be_kept_is_not_trusted(server: RunningServer, folder: str, tmp_path: Path) -> None:
+    """Else every use would be the first."""
+    (tmp_path / "file").touch()
+    options: dict[str, Any] = {"host_key": None, "known_hosts": str(tmp_path / "file" / "known"), "first_use": True}
+    with opened(server, folder, **options) as transport, pytest.raises(TransportUntrustedError, match="cannot be kept"):
+        transport.send(delivery())
+
+
 def test_what_cannot_be_read_trusts_nobody(server: RunningServer, folder: str, tmp_path: Path) -> None:
     """A missing file of known hosts and a pin that is no key."""
     for options in ({"host_key": None, "known_hosts": str(tmp_path / "none")}, {"host_key": "ssh-ed25519 !"}):
@@ -140,6 +165,14 @@ def test_what_cannot_be_read_trusts_nobody(server: RunningServer, folder: str, t
 
 
 # ---------------------------------------------------------------------- logging in
+
+
+def test_a_password_comes_after_a_key_that_is_not_taken(server: RunningServer, folder: str) -> None:
+    """On one connection, as some partners have it while they move from one to the other."""
+    text = io.StringIO()
+    paramiko.ECDSAKey.generate().write_private_key(text)
+    with opened(server, folder, secrets={"password": server.password, "key": text.getvalue()}) as transport:
+        transport.send(delivery())
 
 
 @pytest.mark.fault(row=31, invariants="I9")

@@ -15,6 +15,7 @@ from fcflow.cli import (
     orders,
     outbox,
     received,
+    rehearsals,
     rules_convert,
     starter,
     stock,
@@ -62,7 +63,7 @@ def _root(
 
 for _module in (starter, checks, sync, stock, audit, demo):
     _module.register(app)
-for _module in (orders, rules_convert, layout, outbox, received, store, transports):
+for _module in (orders, rules_convert, layout, outbox, received, rehearsals, store, transports):
     app.add_typer(_module.app)
 
 

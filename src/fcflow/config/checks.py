@@ -16,6 +16,7 @@ from fcflow.config.schema import add_schema_faults, is_secret_name
 from fcflow.formats.acknowledgements import ACKNOWLEDGED
 from fcflow.formats.names import ORDER_TAG, name_faults, render_name
 from fcflow.model import Alias, Connection, Feed, FeedKind, Location, LocationKind, Partner, Status
+from fcflow.secrets import KINDS
 
 if TYPE_CHECKING:
     from fcflow.config.build import Loader
@@ -37,7 +38,6 @@ __all__ = [
     "check_zone",
 ]
 
-_KINDS_OF_REFERENCE = ("env", "file", "keyring")
 
 # ------------------------------------------------------------------ connections
 
@@ -99,10 +99,10 @@ def _check_reference(loader: Loader, reference: Mapping[str, Any], path: Path) -
     if len(resolvers) > 1:
         return
     for kind in reference:
-        if kind not in _KINDS_OF_REFERENCE:
-            loader.unknown((*path, kind), "kind of secret reference", kind, _KINDS_OF_REFERENCE)
+        if kind not in KINDS:
+            loader.unknown((*path, kind), "kind of secret reference", kind, KINDS)
     if len(reference) > 1:
-        loader.fault(path, "a secret reference has one key", expected="one of env, file, keyring")
+        loader.fault(path, "a secret reference has one key", expected=f"one of {', '.join(KINDS)}")
 
 
 # ------------------------------------------------------------------ feeds

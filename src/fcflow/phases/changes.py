@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -347,7 +346,7 @@ def resend(
             _refuse_resend(outbox_id, view)
         names = ("partner", "name", "target", "content_type", "size", "sha256", "layout_hash", "number")
         again = {name: getattr(row, name) for name in names}
-        again |= {"content": writing.tx.delivery_content(row.outbox_id), "delivery_key": uuid.uuid4().hex}
+        again |= {"content": writing.tx.delivery_content(row.outbox_id), "delivery_key": context.new_key()}
         again |= {"state": OutboxState.PENDING, "attempts": 0, "replaces": row.outbox_id}
         writing.tx.add_delivery({**again, "created_at": writing.now, "updated_at": writing.now}, row.fulfilment_ids)
         if row.state == OutboxState.UNCLEAR:

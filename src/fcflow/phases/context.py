@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 from attrs import field, frozen
 from sqlalchemy.engine import Connection
@@ -27,7 +28,7 @@ from fcflow.reports import PhaseFailure, Progress, RunReport
 from fcflow.rules import Condition, RuleSet
 from fcflow.stock import Shipped
 from fcflow.store import FulfilmentView, Lease, Store, StoredOrder, Transaction
-from fcflow.transports import Transport
+from fcflow.transports import Transport, TransportPool
 
 __all__ = ["ACTIVE", "Context", "Writing"]
 
@@ -158,6 +159,10 @@ class Context:
         in_transaction: The host's callback, called with our connection and the events right before every commit.
 
         open_way: Opens the way in to a partner by the name of a connection.
+
+        new_key: Makes the idempotency key of a delivery; never the same one twice.
+
+        pool: Ways in that stay open from one feed to the next, until the run ends.
     """
 
     store: Store
@@ -172,6 +177,8 @@ class Context:
     progress: Callable[[Progress], None] | None = None
     in_transaction: Callable[[Connection, Sequence[AuditEvent]], None] | None = None
     open_way: Callable[[Partner, str], Transport] | None = None
+    new_key: Callable[[], str] = lambda: uuid4().hex
+    pool: TransportPool = field(factory=TransportPool)
     lease_s: float = 300
     priority: Priority = field(factory=Priority)
     lately: Lately = field(factory=Lately)
@@ -185,6 +192,20 @@ class Context:
         if self.open_way is not None:
             return self.open_way(partner, connection)
         return open_transport(self.plugins, endpoint_of(self.plugins, partner, connection, base=self.base))
+
+    def way(
+        self, partner: Partner, connection: str, *, beside: Transport | None = None
+    ) -> AbstractContextManager[Transport]:
+        """
+        The way in to *partner*, one that is open already where there is one.
+
+        Args:
+            beside: A way that is in use and may share its connection with the new one.
+        """
+        if self.open_way is not None:
+            return closing(self.open(partner, connection))
+        share = getattr(beside, "sibling", lambda: None)
+        return self.pool.lent((partner.code, connection), lambda: share() or self.open(partner, connection))
 
     @contextmanager
     def writing(

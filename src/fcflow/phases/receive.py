@@ -62,11 +62,8 @@ def receive(context: Context, partner: Partner, feed: Feed, report: RunReport, a
     with context.store.lease(name, ttl_s=context.lease_s, clock=context.clock) as lease:
         if feed.is_polled:
             intake = _Intake(context, partner, feed, lease, report.partner(partner.code), apply)
-            transport = context.open(partner, feed.connection)
-            try:
+            with context.way(partner, feed.connection) as transport:
                 intake.run(transport)
-            finally:
-                transport.close()
         send_replies(context, partner, feed, lease, report.partner(partner.code))
 
 

@@ -44,14 +44,12 @@ def send_replies(context: Context, partner: Partner, feed: Feed, lease: Lease, r
         due = tx.sightings(partner=partner.code, feed=feed.kind.value, reply=DUE)
     if not due:
         return
-    transport = context.open(partner, feed.reply.connection or feed.connection)
-    try:
-        for sighting in reversed(due):
-            _send(context, partner, (feed, feed.reply), lease, report, sighting, transport)
-    except TransportError as error:
-        report.problems.append(f"replies are put off: {describe(error)}")
-    finally:
-        transport.close()
+    with context.way(partner, feed.reply.connection or feed.connection) as transport:
+        try:
+            for sighting in reversed(due):
+                _send(context, partner, (feed, feed.reply), lease, report, sighting, transport)
+        except TransportError as error:
+            report.problems.append(f"replies are put off: {describe(error)}")
 
 
 def _send(

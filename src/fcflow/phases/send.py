@@ -8,8 +8,11 @@ be done: send again, note that it arrived, or leave it to a person.
 
 from __future__ import annotations
 
-import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from threading import RLock
 
 from attrs import evolve, frozen
 
@@ -25,7 +28,7 @@ from fcflow.formats import Batch, Layout
 from fcflow.formats.names import render_name
 from fcflow.lifecycle import advance, is_final
 from fcflow.model import Feed, FulfilmentState, OrderState, Partner, ShippingOrder
-from fcflow.phases.context import Context, Writing, describe
+from fcflow.phases.context import LOG, Context, Writing, describe
 from fcflow.phases.outcomes import RESTATED, WAITING, Minted, Outcomes
 from fcflow.phases.retry import attempt
 from fcflow.phases.shipping import shipping_order
@@ -112,21 +115,21 @@ class _Sender:
         self.done = 0
         self.total = 0
         self.freed: list[str] = []
+        self.stopped = False
+        self.desk = RLock()
+        """Whoever writes or reports holds it; lanes are side by side only while they talk to the partner."""
 
     def run(self, left: Sequence[OutboxRow], waiting: Sequence[str]) -> None:
         self.total = len(left) + len(waiting)
-        try:
-            transport = self.context.open(self.partner, self.feed.connection)
-        except FcflowError as error:
-            self.outcomes.put_off(waiting, error)
-            raise
-        try:
-            self._finish_all(transport, left, waiting)
-            self._send_all(transport, [*waiting, *self.freed])
-        except _Stop:
-            pass
-        finally:
-            transport.close()
+        with ExitStack() as stack:
+            try:
+                transport = stack.enter_context(self.context.way(self.partner, self.feed.connection))
+            except FcflowError as error:
+                self.outcomes.put_off(waiting, error)
+                raise
+            with suppress(_Stop):
+                self._finish_all(transport, left, waiting)
+                self._send_all(transport, [*waiting, *self.freed])
 
     def _finish_all(self, transport: Transport, left: Sequence[OutboxRow], waiting: Sequence[str]) -> None:
         for row in left:
@@ -141,15 +144,58 @@ class _Sender:
     def _send_all(self, transport: Transport, waiting: Sequence[str]) -> None:
         ids = self._everything_open(waiting) if self.feed.mode == "all_open" and waiting else list(waiting)
         size = self.feed.batch or max(1, len(ids))
-        for start in range(0, len(ids), size):
-            minted = self._mint(ids[start : start + size])
-            if minted is None:
-                continue
+        batches = deque(ids[start : start + size] for start in range(0, len(ids), size))
+        try:
+            self._in_lanes(transport, batches)
+        except _Stop as stop:
+            self.outcomes.put_off([each for batch in batches for each in batch], stop.__cause__ or stop)
+            raise
+
+    def _in_lanes(self, transport: Transport, batches: deque[list[str]]) -> None:
+        """One lane a connection; each takes the next batch until there is none, or one of them failed."""
+        more = min(self.partner.limits.parallel, len(batches)) - 1
+        if more <= 0:
+            self._lane(transport, batches)
+            return
+        with ThreadPoolExecutor(more, thread_name_prefix=f"fcflow-{self.partner.code}") as pool:
+            others = [pool.submit(self._lane_beside, transport, batches) for _ in range(more)]
             try:
-                self._send(transport, minted)
-            except _Stop as stop:
-                self.outcomes.put_off(ids[start + size :], stop.__cause__ or stop)
+                self._lane(transport, batches)
+            except BaseException:
+                self.stopped = True
                 raise
+            for other in others:
+                other.result()
+
+    def _lane_beside(self, transport: Transport, batches: deque[list[str]]) -> None:
+        """By a connection more; where the partner allows none, the others do its work."""
+        try:
+            with self.context.way(self.partner, self.feed.connection, beside=transport) as mine:
+                refusal = next((found for found in mine.check() if found.level == "error"), None)
+                if refusal is None:
+                    self._lane(mine, batches)
+                else:
+                    LOG.info("%s: no further connection: %s", self.partner.code, refusal.message)
+        except _Stop:
+            raise
+        except FcflowError as error:
+            LOG.info("%s: no further connection: %s", self.partner.code, describe(error))
+
+    def _lane(self, transport: Transport, batches: deque[list[str]]) -> None:
+        while not self.stopped:
+            with self.desk:
+                minted = self._mint(batches.popleft()) if batches else None
+                if minted is None and not batches:
+                    return
+            if minted is not None:
+                self._send_or_stop(transport, minted)
+
+    def _send_or_stop(self, transport: Transport, minted: Minted) -> None:
+        try:
+            self._send(transport, minted)
+        except BaseException:
+            self.stopped = True
+            raise
 
     def _everything_open(self, waiting: Sequence[str]) -> list[str]:
         with self.context.store.reading() as tx:
@@ -171,7 +217,7 @@ class _Sender:
     def _batch(self, writing: Writing) -> Batch:
         """What the next delivery is; its number is taken once something is in it."""
         number = writing.tx.next_number(self._counter)
-        return Batch(number=number, at=writing.now, partner=self.partner.code, key=uuid.uuid4().hex)
+        return Batch(number=number, at=writing.now, partner=self.partner.code, key=self.context.new_key())
 
     def _still_wanted(self, writing: Writing, ids: Sequence[str]) -> list[tuple[OrderView, FulfilmentView]]:
         views = writing.tx.fulfilments(ids=ids)
@@ -258,27 +304,37 @@ class _Sender:
         for last in (*[False] * (self.partner.limits.tries - 1), True):
             if self._send_once(transport, minted, last):
                 break
-        self.done += len(minted.delivery.fulfilment_ids)
-        self.context.tell("orders", self.partner.code, self.done, self.total, minted.delivery.name)
+        with self.desk:
+            self.done += len(minted.delivery.fulfilment_ids)
+            self.context.tell("orders", self.partner.code, self.done, self.total, minted.delivery.name)
 
     def _send_once(self, transport: Transport, minted: Minted, last: bool) -> bool:
         """Send and write down what became of it; ``False`` asks to be called again."""
-        published = _Once(lambda: self.outcomes.mark_publishing(minted))
+        published = _Once(lambda: self._at_desk(lambda: self.outcomes.mark_publishing(minted)))
         delivery = evolve(minted.delivery, publishing=published)
         try:
             receipt = attempt(lambda: transport.send(delivery), self.partner.limits)
         except TransportUnclearError as error:
             return self._look(transport, minted, error, last)
         except TransportRefusedError as error:
-            self.outcomes.failed(minted, error, counts=True)
+            with self.desk:
+                self.outcomes.failed(minted, error, counts=True)
         except TransportError as error:
-            self.outcomes.failed(minted, error, counts=False)
-            self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
+            self._give_up(minted, error)
             raise _Stop from error
         else:
             # The partner has it: a store that is busy for a moment must not make that unclear.
-            attempt(lambda: self.outcomes.sent(minted, receipt), self.partner.limits)
+            attempt(lambda: self._at_desk(lambda: self.outcomes.sent(minted, receipt)), self.partner.limits)
         return True
+
+    def _at_desk(self, call: Callable[[], None]) -> None:
+        with self.desk:
+            call()
+
+    def _give_up(self, minted: Minted, error: TransportError) -> None:
+        with self.desk:
+            self.outcomes.failed(minted, error, counts=False)
+            self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
 
     def _look(self, transport: Transport, minted: Minted, error: FcflowError, last: bool) -> bool:
         """
@@ -289,14 +345,15 @@ class _Sender:
         """
         presence = self._presence(transport, minted.delivery)
         missing = presence is Presence.PARTLY
-        if presence is Presence.PRESENT:
-            self.outcomes.sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
-        elif missing and not last:
+        if missing and not last:
             return False
-        elif missing:
-            self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
-        else:
-            self.outcomes.unclear(minted, f"{describe(error)} (looked: {presence})")
+        with self.desk:
+            if presence is Presence.PRESENT:
+                self.outcomes.sent(minted, Receipt(name=minted.delivery.name, size=minted.delivery.size))
+            elif missing:
+                self.report.failures.append(PhaseFailure("orders", error.code, describe(error)))
+            else:
+                self.outcomes.unclear(minted, f"{describe(error)} (looked: {presence})")
         return True
 
     def _presence(self, transport: Transport, delivery: Delivery) -> Presence:

@@ -50,6 +50,9 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any], faults: Faults) -> 
     except UnicodeDecodeError as error:
         faults.add((), f"byte {error.start} is not UTF-8")
         return name, None
+    except ValueError as error:
+        faults.add((), f"cannot be read: {error}", found=name)
+        return name, None
     return name, _parsed(text, faults)
 
 

@@ -14,11 +14,13 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import MethodType
 from typing import Any
 
 from attrs import define, field
 
 from fcflow.errors import TransportUnavailableError
+from fcflow.transports._folder import OneByOne
 
 __all__ = ["BreakingServer", "Channel", "FaultProxy"]
 
@@ -215,13 +217,14 @@ class FaultProxy:
         cut_after: int | None,
         channel: Channel,
         pair: _Pair,
-        inspect: Callable[[bytes, _Pair], bool] | None,
+        inspect: Callable[[bytes, _Pair], tuple[bytes, bool]] | None,
     ) -> None:
         count = 0
         direction = "up" if writer is pair.far else "down"
         while block := await reader.read(65536 if channel.rate is None else max(channel.rate // 20, 1)):
-            if inspect is not None and not inspect(block, pair):
-                return pair.cut("rst")
+            goes_on = True
+            if inspect is not None:
+                block, goes_on = inspect(block, pair)
             if direction == "up" and channel.flip_at is not None:
                 block = _flipped(block, channel.flip_at - count)
             if channel.latency_s:
@@ -236,29 +239,35 @@ class FaultProxy:
             await writer.drain()
             count += len(block)
             self.passed[direction] += len(block)
+            if not goes_on:
+                return await pair.end("rst")
         with contextlib.suppress(OSError):
             writer.write_eof()
         return None
 
-    def _up(self, block: bytes, pair: _Pair) -> bool:
-        """Whether a block from the client goes on to the server."""
-        for line in block.splitlines():
-            self.commands.append(line)
+    def _up(self, block: bytes, pair: _Pair) -> tuple[bytes, bool]:
+        """What of a block from the client goes on to the server, and whether the connection does."""
+        lines = block.splitlines(keepends=True)
+        for place, line in enumerate(lines):
+            self.commands.append(line.rstrip(b"\r\n"))
             if self._break is not None and len(self.commands) == self._break[0]:
                 when, self._break = self._break[1], None
                 if when == "before":
-                    return False
+                    return b"".join(lines[:place]), False
                 pair.answers_are_lost = True
-        return True
+        return block, True
 
-    def _down(self, block: bytes, pair: _Pair) -> bool:
-        """Whether a block from the server goes on to the client."""
+    def _down(self, block: bytes, pair: _Pair) -> tuple[bytes, bool]:
+        """The same of a block from the server."""
         if pair.answers_are_lost:
-            return False
-        if self._swallow is not None and block.startswith(self._swallow):
-            self._swallow = None
-            return False
-        return True
+            return b"", False
+        if self._swallow is not None:
+            lines = block.splitlines(keepends=True)
+            found = next((place for place, line in enumerate(lines) if line.startswith(self._swallow)), None)
+            if found is not None:
+                self._swallow = None
+                return b"".join(lines[:found]), False
+        return block, True
 
 
 @define(eq=False)
@@ -298,7 +307,7 @@ def _flipped(block: bytes, at: int) -> bytes:
     return block[:at] + bytes([block[at] ^ 1]) + block[at + 1 :]
 
 
-_CALLS = ("entries", "stat", "write", "rename", "read", "remove", "make_folder")
+_CALLS = frozenset(("entries", "stat", "stats", "write", "rename", "rename_and_look", "read", "remove", "make_folder"))
 
 
 @define(eq=False)
@@ -316,6 +325,9 @@ class BreakingServer:
     calls: list[tuple[str, str]] = field(factory=list)
 
     def __getattr__(self, name: str) -> Any:
+        if isinstance(self.inner, OneByOne) and hasattr(OneByOne, name):
+            # Each of the calls that it is made of can break.
+            return MethodType(getattr(OneByOne, name), self)
         found = getattr(self.inner, name)
         return self._breaking(name, found) if name in _CALLS else found
 

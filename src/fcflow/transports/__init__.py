@@ -15,6 +15,7 @@ from fcflow.transports.base import (
     Transport,
     TransportType,
 )
+from fcflow.transports.pool import TransportPool
 
 __all__ = [
     "Capabilities",
@@ -29,5 +30,6 @@ __all__ = [
     "Query",
     "Receipt",
     "Transport",
+    "TransportPool",
     "TransportType",
 ]

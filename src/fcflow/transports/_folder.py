@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from fcflow.errors import (
     FcflowError,
@@ -35,7 +35,7 @@ from fcflow.transports._limits import capped
 from fcflow.transports._names import UNFINISHED, archived_name, fault_of_name, joined, safe_folder, safe_name
 from fcflow.transports.base import Capabilities, Delivery, Fetched, Finding, Offer, Outcome, Presence, Query, Receipt
 
-__all__ = ["CONNECTION_OPTIONS", "FEED_OPTIONS", "Entry", "FileServer", "FolderTransport", "Ways"]
+__all__ = ["CONNECTION_OPTIONS", "FEED_OPTIONS", "Entry", "FileServer", "FolderTransport", "OneByOne", "Ways"]
 
 _log = logging.getLogger("fcflow.transports")
 
@@ -151,12 +151,20 @@ class FileServer(Protocol):
         """What is at *path*; ``None`` where nothing is. *sure* spends another call to make certain of a ``None``."""
         ...
 
+    def stats(self, *paths: str) -> Sequence[Entry | None]:
+        """`stat` of several at once; `OneByOne` has it for servers that gain nothing by that."""
+        ...
+
     def write(self, path: str, content: bytes) -> None:
         """Write *content* to *path*, over what is there."""
         ...
 
     def rename(self, old: str, new: str) -> None:
         """Give the file *old* the name *new*. The caller has seen that *new* is free."""
+        ...
+
+    def rename_and_look(self, old: str, new: str) -> Entry | None:
+        """`rename`, and what is at *new* then; ``None`` where nothing is or where only that look failed."""
         ...
 
     def read(self, path: str, size: int | None) -> Iterator[bytes]:
@@ -178,6 +186,24 @@ class FileServer(Protocol):
     def close(self) -> None:
         """Let go of the connection; harmless twice."""
         ...
+
+
+class OneByOne:
+    """The calls of a `FileServer` that do several things at once, done one after the other."""
+
+    stat: Any
+    rename: Any
+
+    def stats(self, *paths: str) -> Sequence[Entry | None]:
+        """`stat` of each."""
+        return [self.stat(path) for path in paths]
+
+    def rename_and_look(self, old: str, new: str) -> Entry | None:
+        """Only the rename can fail."""
+        self.rename(old, new)
+        with contextlib.suppress(TransportError):
+            return self.stat(new)  # type: ignore[no-any-return]
+        return None
 
 
 @define
@@ -221,6 +247,11 @@ class FolderTransport:
             atomic_publish=self.ways.atomic, verifies_size=looks, looks_up=looks, lists=True, settles=True
         )
 
+    def sibling(self) -> FolderTransport | None:
+        """Another transport that shares the connection, where such servers can; for another thread."""
+        share = getattr(self.server, "sibling", None)
+        return None if share is None else evolve(self, server=share())
+
     # ------------------------------------------------------------------ out
 
     def send(self, delivery: Delivery) -> Receipt:
@@ -235,26 +266,30 @@ class FolderTransport:
 
     def _publish_by_rename(self, delivery: Delivery, path: str) -> None:
         temporary = joined(safe_folder(delivery.feed.path), delivery.temporary_name)
-        self._write_whole(delivery, temporary)
-        if self._final_is_free(delivery, path):
+        self.server.write(temporary, delivery.content)
+        if self._is_free(delivery, temporary, path):
             delivery.publishing()
             self._rename(delivery, temporary, path)
         else:
             self._remove_quietly(temporary)
         self._mark_done(delivery, path)
 
-    def _write_whole(self, delivery: Delivery, temporary: str) -> None:
-        self.server.write(temporary, delivery.content)
+    def _is_free(self, delivery: Delivery, temporary: str, path: str) -> bool:
+        """Whether the final name is free for what was written whole; not where our own content has it already."""
+        if self.ways.verify == "none":
+            return True
+        written, there = self.server.stats(temporary, path)
         try:
-            self._compare(delivery, temporary)
-        except TransportCorruptError:
+            self._compare(delivery, temporary, written)
+            if there is not None and not self._is_mine(delivery, path, there):
+                raise TransportRefusedError(f"{self._at(path)}: other content is there, nothing was overwritten")
+        except (TransportCorruptError, TransportRefusedError):
             self._remove_quietly(temporary)
             raise
+        return there is None
 
-    def _compare(self, delivery: Delivery, path: str) -> None:
-        if self.ways.verify == "none":
-            return
-        found = self.server.stat(path, sure=True)
+    def _compare(self, delivery: Delivery, path: str, found: Entry | None) -> None:
+        found = found or self.server.stat(path, sure=True)
         size = None if found is None else found.size
         if size != delivery.size:
             got = "nothing" if found is None else f"{size} bytes"
@@ -262,27 +297,24 @@ class FolderTransport:
         if self.ways.verify == "content" and self._digest(path, delivery.size) != delivery.sha256:
             raise TransportCorruptError(f"{self._at(path)}: the content read back is not what was sent")
 
-    def _final_is_free(self, delivery: Delivery, path: str) -> bool:
-        if self.ways.verify == "none":
-            return True
-        found = self.server.stat(path)
-        if found is None:
-            return True
-        if not self._is_mine(delivery, path, found):
-            self._remove_quietly(joined(safe_folder(delivery.feed.path), delivery.temporary_name))
-            raise TransportRefusedError(f"{self._at(path)}: other content is there, nothing was overwritten")
-        return False
-
     def _rename(self, delivery: Delivery, temporary: str, path: str) -> None:
         lost = f"{self._at(path)}: the answer to the rename was lost"
         try:
             with _unclear_if_lost(lost):
-                self.server.rename(temporary, path)
+                self._put_in_place(delivery, temporary, path)
         except _NO_ANSWER_LOST:
             if not self._is_there(delivery, path, lost):
                 raise
-        else:
-            self._confirm(delivery, path)
+
+    def _put_in_place(self, delivery: Delivery, temporary: str, path: str) -> None:
+        """Once it was answered only a size that differs can cast doubt on it: a partner may collect at once."""
+        if self.ways.verify == "none":
+            self.server.rename(temporary, path)
+            return
+        found = self.server.rename_and_look(temporary, path)
+        if found is not None and found.size not in (None, delivery.size):
+            message = f"{self._at(path)}: published, but expected {delivery.size} bytes, got {found.size}"
+            raise TransportUnclearError(message)
 
     def _is_there(self, delivery: Delivery, path: str, lost: str) -> bool:
         """After a refused rename: a twin of ours may have been faster."""
@@ -311,8 +343,10 @@ class FolderTransport:
         self._mark_done(delivery, path)
 
     def _compare_visible(self, delivery: Delivery, path: str) -> None:
+        if self.ways.verify == "none":
+            return
         try:
-            self._compare(delivery, path)
+            self._compare(delivery, path, None)
         except TransportCorruptError as error:
             raise TransportUnclearError(f"{error}; it is visible to the partner") from error
 

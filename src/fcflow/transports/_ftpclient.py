@@ -8,8 +8,9 @@ import re
 import select
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from fcflow.transports._dial import Dialler
 from fcflow.transports._session import protected
 
 __all__ = ["FtpAnswerError", "FtpClient", "FtpUntrustedError"]
@@ -37,14 +38,25 @@ class FtpClient(ftplib.FTP):
         server_name: What the certificate must be for.
 
         passive: ``auto`` (EPSV, else PASV), ``epsv``, ``pasv``, or ``active``.
+
+        dial: Opens control and passive data connections.
     """
 
     debugging = 0  # whatever the library is set to: it would print what the server says of a password
 
     def __init__(
-        self, *, context: ssl.SSLContext | None, server_name: str, encoding: str, passive: str, timeout_s: float
+        self,
+        *,
+        context: ssl.SSLContext | None,
+        server_name: str,
+        encoding: str,
+        passive: str,
+        timeout_s: float,
+        dial: Dialler,
     ) -> None:
         super().__init__(timeout=timeout_s, encoding=encoding)
+        self._dial = dial
+        self._timeout_s = timeout_s
         self._context = context
         self._server_name = server_name
         self._passive = passive
@@ -60,7 +72,7 @@ class FtpClient(ftplib.FTP):
     def open(self, host: str, port: int, *, implicit: bool) -> None:
         """Connect, and protect the connection before anything is said."""
         self.host, self.port = host, port
-        self.sock = socket.create_connection((host, port), self.timeout)
+        self.sock = self._dial(host, port, self._timeout_s)
         self._go_on_unless_cut()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.af = self.sock.family
@@ -76,8 +88,7 @@ class FtpClient(ftplib.FTP):
             raise TimeoutError("the deadline passed while connecting")
 
     def _read_from_socket(self) -> None:
-        # A reply may quote a name in any encoding.
-        self.file = self.sock.makefile("r", encoding=self.encoding, errors="surrogateescape")  # type: ignore[union-attr]  # connected
+        self.file = self.sock.makefile("rb")  # type: ignore[assignment,union-attr]  # bytes, and connected
 
     def _start_tls(self) -> None:
         try:
@@ -111,6 +122,39 @@ class FtpClient(ftplib.FTP):
             with contextlib.suppress(ftplib.error_perm):
                 self.sendcmd("OPTS UTF8 ON")
         self.voidcmd("TYPE I")
+
+    def getline(self) -> str:
+        """One line of an answer, which may quote a name in any encoding."""
+        assert self.file is not None
+        line: bytes = self.file.readline(self.maxline + 1)  # type: ignore[assignment]  # it was opened for bytes
+        if len(line) > self.maxline:
+            raise FtpAnswerError(f"a line of more than {self.maxline} bytes")
+        if not line:
+            raise EOFError
+        return line.rstrip(b"\r\n").decode(self.encoding, "surrogateescape")
+
+    def exchange(self, *commands: str) -> Sequence[str | Exception]:
+        """
+        The answers to *commands*, or what came instead: a refusal, or the error that ended the connection.
+
+        The commands leave together, so that they cost one round trip. Whoever calls it compares the codes: an answer
+        that was lost would shift all others.
+        """
+        assert self.sock is not None
+        if any("\r" in command or "\n" in command for command in commands):
+            raise ValueError("a line break in a command")
+        self.owes_an_answer = True
+        self.sock.sendall("".join(f"{command}\r\n" for command in commands).encode(self.encoding))
+        answers: list[str | Exception] = []
+        while len(answers) < len(commands):
+            try:
+                answers.append(self.getresp())
+            except (ftplib.error_perm, ftplib.error_temp) as refusal:
+                answers.append(refusal)
+            except (OSError, EOFError, ValueError, ftplib.Error) as error:
+                return [*answers, *[error] * (len(commands) - len(answers))]
+            self.owes_an_answer = len(answers) < len(commands)
+        return answers
 
     @property
     def is_stale(self) -> bool:
@@ -161,10 +205,12 @@ class FtpClient(ftplib.FTP):
     def makepasv(self) -> tuple[str, int]:
         """The server's own address with the port it names; the address in its answer is ignored."""
         assert self.sock is not None
-        host = self.sock.getpeername()[0]
+        peer = self.sock.getpeername()
+        # A name may stand for several machines: data go to the one that was reached; behind a proxy it does that.
+        host = peer[0] if self._dial.is_straight else self.host
         if self._passive != "pasv":
             try:
-                return host, ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())[1]  # noqa: S321 - a parser
+                return host, ftplib.parse229(self.sendcmd("EPSV"), peer)[1]  # noqa: S321 - a parser
             except ftplib.error_perm:
                 if self._passive == "epsv" or self.af != socket.AF_INET:
                     raise
@@ -173,19 +219,33 @@ class FtpClient(ftplib.FTP):
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Open a data channel; protected, it takes up the session of the control connection."""
-        conn, size = super().ntransfercmd(cmd, rest)
+        conn = self._passive_channel(cmd) if self.passiveserver else super().ntransfercmd(cmd, rest)[0]
         self._data = conn
         try:
             self._go_on_unless_cut()
-            return self._prepared(conn), size
+            return self._prepared(conn), None
         except BaseException:
             self._data.close()
             self._data = None
             raise
 
+    def _passive_channel(self, command: str) -> socket.socket:
+        conn = self._data = self._dial(*self.makepasv(), self._timeout_s)
+        try:
+            answer = self.sendcmd(command)
+            if answer.startswith("2"):
+                # Some servers say first that the transfer before this one is over.
+                answer = self.getresp()
+            if not answer.startswith("1"):
+                raise FtpAnswerError(answer)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
     def _prepared(self, conn: socket.socket) -> socket.socket:
         assert self.sock is not None
-        if conn.getpeername()[0] != self.sock.getpeername()[0]:
+        if self._dial.is_straight and conn.getpeername()[0] != self.sock.getpeername()[0]:
             raise FtpAnswerError("the data connection comes from another host")
         # Two small writes in a row wait 40 ms for each other with Nagle's algorithm.
         conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

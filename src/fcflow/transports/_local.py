@@ -15,7 +15,7 @@ from attrs import define
 
 from fcflow.errors import TransportNotFoundError, TransportRefusedError
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error
-from fcflow.transports._folder import Entry
+from fcflow.transports._folder import Entry, OneByOne
 from fcflow.transports.base import Finding
 
 __all__ = ["LocalServer"]
@@ -26,7 +26,7 @@ _OWN_FILE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(
 
 
 @define(eq=False)
-class LocalServer:
+class LocalServer(OneByOne):
     """
     Files below *root*; links that lead out of it are not followed.
 

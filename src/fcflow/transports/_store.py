@@ -19,7 +19,7 @@ from fcflow.errors import (
     TransportUnsupportedError,
 )
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, of_os_error
-from fcflow.transports._folder import Entry
+from fcflow.transports._folder import Entry, OneByOne
 from fcflow.transports._names import joined
 from fcflow.transports.base import Finding
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 @define(eq=False)
-class StoreServer:
+class StoreServer(OneByOne):
     """
     An fsspec file system.
 
@@ -153,7 +153,8 @@ class StoreServer:
         """Write in one call."""
         if self.create and not self.is_object_store:
             self._call("makedirs", posixpath.dirname(path), exist_ok=True)
-        self._call("pipe_file", path, value=content)
+        # File systems call their second argument by different names.
+        self._in_time(lambda: self._open().pipe_file(self._path(path), content))
 
     @guarded
     def rename(self, old: str, new: str) -> None:

@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo
 from attrs import define, field
 
 from fcflow.errors import (
+    ConfigError,
+    Fault,
     TransportLoginError,
     TransportNotFoundError,
     TransportRefusedError,
@@ -27,6 +29,7 @@ from fcflow.errors import (
 )
 from fcflow.transports._address import Address, address_of
 from fcflow.transports._deadline import Deadline
+from fcflow.transports._dial import PROXY_OPTIONS, PROXY_SECRETS, Dialler
 from fcflow.transports._faults import Failure, guarded, guarded_blocks, without_frames
 from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
 from fcflow.transports._ftpclient import FtpAnswerError, FtpClient, FtpUntrustedError
@@ -54,11 +57,15 @@ class _FtpServer:
     _used_at: float = field(default=0.0, init=False)
     _home: str | None = field(default=None, init=False)
     _must_list: bool = field(default=False, init=False)
+    _pipelines: bool = field(init=False)
     _secret: str | None = field(default=None, init=False, repr=False)
     _deadline: Deadline = field(init=False, repr=False)
+    _dial: Dialler = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._deadline = Deadline(self._abort)
+        self._dial = Dialler(self.endpoint)
+        self._pipelines = self._option("pipelining", True)
 
     @property
     def where(self) -> str:
@@ -114,6 +121,7 @@ class _FtpServer:
             encoding=self._option("name_encoding", "utf-8"),
             passive="active" if self._option("active", False) else self._option("passive", "auto"),
             timeout_s=self.endpoint.limits.timeout_s,
+            dial=self._dial,
         )
 
     def _log_in(self, client: FtpClient) -> None:
@@ -142,7 +150,7 @@ class _FtpServer:
     # ------------------------------------------------------------------ errors
 
     def secrets(self) -> Iterable[str | None]:
-        return (self._secret,)
+        return (self._secret, self._dial.secret)
 
     def broken(self, error: Exception) -> None:
         """Only a connection whose last answer was read to its end is still in step."""
@@ -211,15 +219,7 @@ class _FtpServer:
 
     @guarded
     def stat(self, path: str, *, sure: bool = False) -> Entry | None:
-        client = self._open()
-        try:
-            found = self._facts(client, path) if "MLST" in client.features else self._size(client, path)
-        except ftplib.error_perm as error:
-            if str(error)[:3] not in ("550", *_NOT_KNOWN):
-                raise
-            # An answer of 550 may also mean that we may not ask; a listing tells.
-            found = None
-            self._must_list = self._must_list or str(error)[:3] in _NOT_KNOWN
+        found = self._looked([path])[0]
         if found is not None or not (sure or self._must_list):
             return found
         found = self._listed(path)
@@ -227,14 +227,52 @@ class _FtpServer:
         self._must_list = self._must_list or found is not None
         return found
 
-    def _facts(self, client: FtpClient, path: str) -> Entry | None:
-        lines = client.sendcmd(f"MLST {self._path(path)}").splitlines()
+    @guarded
+    def stats(self, *paths: str) -> Sequence[Entry | None]:
+        if self._must_list:
+            return [self.stat(path) for path in paths]
+        found = self._looked(paths)
+        return [self.stat(path) for path in paths] if self._must_list else found
+
+    def _looked(self, paths: Sequence[str]) -> Sequence[Entry | None]:
+        """What the server says of each path itself; a 550 may also mean that we may not ask."""
+        client = self._open()
+        answers = self._exchange(client, *(self._look(client, path) for path in paths))
+        return [self._sight(path, answer) for path, answer in zip(paths, answers, strict=True)]
+
+    @staticmethod
+    def _knows_one(client: FtpClient) -> bool:
+        return "MLST" in client.features
+
+    def _look(self, client: FtpClient, path: str) -> str:
+        return f"{'MLST' if self._knows_one(client) else 'SIZE'} {self._path(path)}"
+
+    def _sight(self, path: str, answer: str | Exception) -> Entry | None:
+        if isinstance(answer, str):
+            return self._facts(answer) if answer.startswith("250") else self._size(path, answer)
+        code = str(answer)[:3]
+        if not isinstance(answer, ftplib.error_perm) or code not in ("550", *_NOT_KNOWN):
+            raise answer
+        self._must_list = self._must_list or code in _NOT_KNOWN
+        return None
+
+    def _exchange(self, client: FtpClient, *commands: str) -> Sequence[str | Exception]:
+        """Answers to commands that leave together, or one after the other where this server does not bear that."""
+        if not self._pipelines:
+            return [answer for command in commands for answer in client.exchange(command)]
+        answers = client.exchange(*commands)
+        if self._deadline.passed and isinstance(answers[-1], OSError | EOFError):
+            # Perhaps it threw away what came early: the next attempt waits for each answer.
+            self._pipelines = len(commands) == 1
+        return answers
+
+    def _facts(self, answer: str) -> Entry | None:
+        lines = answer.splitlines()
         if len(lines) < 2:
             raise FtpAnswerError(lines[0])
         return fact_entry(lines[1].lstrip(), self.where)
 
-    def _size(self, client: FtpClient, path: str) -> Entry:
-        answer = client.sendcmd(f"SIZE {self._path(path)}")
+    def _size(self, path: str, answer: str) -> Entry:
         match = re.fullmatch(r"213\s+(\d+)\s*", answer)
         if match is None:
             raise FtpAnswerError(answer)
@@ -250,12 +288,30 @@ class _FtpServer:
 
     @guarded
     def rename(self, old: str, new: str) -> None:
-        client = self._open()
+        self._rename(old, new)
+
+    @guarded
+    def rename_and_look(self, old: str, new: str) -> Entry | None:
+        (answer,) = self._rename(old, new, self._look(self._open(), new))
         try:
-            client.rename(self._path(old), self._path(new))
-        except ftplib.error_perm as error:
-            self._raise_if_gone(old, error)
-            raise
+            return self._sight(new, answer)
+        except (OSError, EOFError, ValueError, ftplib.Error):
+            # The file has its name; only the look failed.
+            self._drop()
+            return None
+
+    def _rename(self, old: str, new: str, *more: str) -> Sequence[str | Exception]:
+        """Rename, and say *more*; the answers to that."""
+        commands = (f"RNFR {self._path(old)}", f"RNTO {self._path(new)}", *more)
+        first, second, *others = self._exchange(self._open(), *commands)
+        for answer, code in ((first, "3"), (second, "25")):
+            if isinstance(answer, ftplib.error_perm):
+                self._raise_if_gone(old, answer)
+            if isinstance(answer, Exception):
+                raise answer
+            if not answer.startswith(code):
+                raise FtpAnswerError(answer)
+        return others
 
     @guarded_blocks
     def read(self, path: str, size: int | None) -> Iterator[bytes]:
@@ -318,15 +374,23 @@ def _of_reply(text: str) -> Failure:
     return TransportRefusedError, line
 
 
+def _refuse_active_by_proxy(endpoint: Endpoint) -> None:
+    if endpoint.option("active", False) and endpoint.option("proxy") is not None:
+        fault = Fault("the server cannot connect to us through a proxy", path="$.options.active", found=True)
+        raise ConfigError(f"connection {endpoint.connection.name} of {endpoint.partner}", [fault])
+
+
 def build(endpoint: Endpoint) -> Transport:
     """A transport to the server that the URL names; nothing is connected yet."""
     implicit = endpoint.connection.scheme == "ftps" and endpoint.option("implicit", False)
+    _refuse_active_by_proxy(endpoint)
     server = _FtpServer(endpoint, address_of(endpoint, 990 if implicit else 21))
     return FolderTransport(server=server, limits=endpoint.limits, ways=Ways.of(endpoint.option))
 
 
 _FTP_OPTIONS: Mapping[str, Any] = {
     **CONNECTION_OPTIONS,
+    **PROXY_OPTIONS,
     "user": {"type": "string", "description": "Login name, where the URL has none; else anonymous."},
     "passive": {
         "enum": ["auto", "epsv", "pasv"],
@@ -349,6 +413,12 @@ _FTP_OPTIONS: Mapping[str, Any] = {
         "type": "string",
         "default": "UTC",
         "description": "IANA time zone of the server's clock; used with LIST only.",
+    },
+    "pipelining": {
+        "type": "boolean",
+        "default": True,
+        "description": "Send commands that belong together without waiting in between. A server that loses some is "
+        "found out by its silence and spared from then on; false spares it from the start.",
     },
     "empty_reply": {
         "type": "string",
@@ -383,7 +453,7 @@ TYPE = TransportType(
     summary="A folder on an FTP server, in clear",
     options_schema=_schema(_FTP_OPTIONS),
     feed_options_schema=FEED_OPTIONS,
-    secrets=("password",),
+    secrets=("password", *PROXY_SECRETS),
     build=build,
 )
 
@@ -392,6 +462,6 @@ FTPS_TYPE = TransportType(
     summary="A folder on an FTP server, over verified TLS",
     options_schema=_schema(_FTPS_OPTIONS),
     feed_options_schema=FEED_OPTIONS,
-    secrets=("password",),
+    secrets=("password", *PROXY_SECRETS),
     build=build,
 )

@@ -20,7 +20,7 @@ from fcflow.errors import (
     TransportRefusedError,
     TransportUnavailableError,
 )
-from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, Ways
+from fcflow.transports._folder import CONNECTION_OPTIONS, FEED_OPTIONS, Entry, FolderTransport, OneByOne, Ways
 from fcflow.transports._names import joined, safe_folder
 from fcflow.transports.base import Endpoint, Finding, Transport, TransportType
 
@@ -164,7 +164,7 @@ _registry_lock = threading.Lock()
 
 
 @define(eq=False)
-class _MemoryServer:
+class _MemoryServer(OneByOne):
     """`FileServer` over a `MemoryPartner`."""
 
     partner: MemoryPartner
