@@ -7,6 +7,7 @@ A test names its row with ``@pytest.mark.fault(row=4, invariants="I3")``; rows o
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -136,6 +137,7 @@ class Shown(NamedTuple):
     sentence: str
 
 
+@functools.cache
 def shown() -> list[Shown]:
     """What the marks in the tests say, in the order of files and lines."""
     found = []
@@ -152,6 +154,7 @@ def shown() -> list[Shown]:
     return found
 
 
+@functools.cache
 def names() -> set[str]:
     """Every test function, as `ELSEWHERE` writes it."""
     return {

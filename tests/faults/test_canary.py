@@ -305,12 +305,8 @@ COMMANDS = [
     ["check", "--connect"],
     ["check", "--connect", "--json"],
     ["sync", "--debug"],
-    ["sync", "--json"],
-    ["plan", "--json"],
-    ["audit"],
     ["audit", "--json"],
-    ["outbox", "list"],
-    ["orders", "--json"],
+    ["outbox", "list", "--json"],
 ]
 
 

@@ -77,8 +77,14 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("call", ["open", "send", "list", "close", "capabilities"])
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [
+        *((error, call) for error in ERRORS[:2] for call in ("open", "send", "list", "close", "capabilities")),
+        *((error, "send") for error in ERRORS[2:]),
+    ],
+    ids=lambda each: each if isinstance(each, str) else type(each).__name__,
+)
 def test_whatever_a_transport_raises_the_other_partners_are_served(
     world: World, error: BaseException, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:

