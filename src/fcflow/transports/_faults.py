@@ -16,7 +16,7 @@ from fcflow.errors import (
     TransportUnavailableError,
 )
 
-__all__ = ["Failure", "guarded", "guarded_blocks", "of_os_error", "scrubbed", "without_frames"]
+__all__ = ["Failure", "frameless", "guarded", "guarded_blocks", "of_os_error", "scrubbed", "without_frames"]
 
 _CALL = TypeVar("_CALL", bound=Callable[..., Any])
 
@@ -113,3 +113,29 @@ def without_frames(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         bare.__cause__ = bare.__context__ = None
         del call, args, kwargs
     raise bare
+
+
+def frameless(call: _CALL) -> _CALL:
+    """
+    Make the errors of a public method leave without the frames below it: their variables hold what was sent and said.
+    """
+
+    @functools.wraps(call)
+    def bare(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except FcflowError as error:
+            failure = error
+        _strip(failure)
+        raise failure
+
+    return cast(_CALL, bare)
+
+
+def _strip(error: BaseException) -> None:
+    todo, seen = [error], set()
+    while todo:
+        each = todo.pop()
+        seen.add(id(each))
+        each.__traceback__ = None
+        todo += [found for found in (each.__cause__, each.__context__) if found is not None and id(found) not in seen]

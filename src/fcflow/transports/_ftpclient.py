@@ -42,6 +42,8 @@ class FtpClient(ftplib.FTP):
         dial: Opens control and passive data connections.
     """
 
+    debugging = 0  # whatever the library is set to: it would print what the server says of a password
+
     def __init__(
         self,
         *,

@@ -92,6 +92,8 @@ def taken_apart(url: str, what: str = "connection url") -> Base:
         raise TransportUnsupportedError(f"{what}: expected scheme://host/path without blanks")
     if parts.query or parts.fragment:
         raise TransportUnsupportedError(f"{what}: expected no query, write it in the feed's path")
+    if parts.password is not None:
+        raise TransportUnsupportedError(f"{what}: it holds a password, which belongs to the secrets")
     host = parts.netloc.rpartition("@")[2]
     user = unquote(parts.username) if parts.username else None
     return Base(scheme=parts.scheme.lower(), host=host, path=parts.path, user=user)

@@ -160,6 +160,7 @@ class _Watched(HTTPConnection):
 
     line: ClassVar[_Line]
     response_class = _WholeHead
+    debuglevel = 0  # whatever the library is set to: it would print passwords
 
     def _new_conn(self) -> socket:
         sock = super()._new_conn()

@@ -31,6 +31,7 @@ from fcflow.errors import (
 )
 from fcflow.model import Feed, FeedKind
 from fcflow.signing import Signable
+from fcflow.transports._faults import frameless
 from fcflow.transports._http_answers import (
     ANSWERED,
     Said,
@@ -111,6 +112,7 @@ class HttpTransport:
 
     # ---------------------------------------------------------------- orders
 
+    @frameless
     def send(self, delivery: Delivery) -> Receipt:
         """Post *delivery*; see the module for what counts as accepted."""
         options = delivery.feed.options
@@ -142,6 +144,7 @@ class HttpTransport:
         unclear.__cause__ = lost.__cause__
         raise unclear
 
+    @frameless
     def look_up(self, delivery: Delivery) -> Presence:
         """Ask the URL that the feed's ``look_up`` names for every fulfilment order of *delivery*."""
         template = delivery.feed.options.get("look_up")
@@ -211,6 +214,7 @@ class HttpTransport:
         # An answer is made when it is asked for: the instant tells two equal answers apart.
         return Offer(feed=feed, name=name, modified_at=now, token=json.dumps({"target": target}))
 
+    @frameless
     def fetch(self, offer: Offer, sink: BinaryIO) -> Fetched:
         """Ask; an answer without content (204, empty, or unchanged) is *nothing new* and has zero bytes."""
         target, pages = json.loads(offer.token)["target"], offer.feed.options.get("pages")

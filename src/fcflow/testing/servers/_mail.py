@@ -255,7 +255,7 @@ def _dovecot_config(
         f"userdb {{\n  driver = static\n  args = uid={owner.pw_uid} gid={owner.pw_gid} home={folder}/mail/%u\n}}",
         "namespace inbox {\n  inbox = yes\n  separator = /\n}",
         f"service imap-login {{\n  chroot =\n  inet_listener {other} {{\n    port = 0\n  }}\n  {listener}\n}}",
-        "service anvil {\n  chroot =\n}",
+        "service anvil {\n  chroot =\n  unix_listener anvil-auth-penalty {\n    mode = 0\n  }\n}",
         "service stats {\n  chroot =\n}",
     ]
     return "\n".join(lines) + "\n"
