@@ -52,6 +52,7 @@ def check_nothing_lost_nothing_twice(world):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
+@pytest.mark.fault(row=1, invariants="I1 I2 I3 I4")
 def test_a_call_that_fails_once_loses_nothing_and_doubles_nothing(nth, when):
     """
     Whichever call of the partner's server breaks, before or after it took effect, the day ends as it should.
@@ -67,6 +68,9 @@ def test_a_call_that_fails_once_loses_nothing_and_doubles_nothing(nth, when):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("nth", range(1, CALLS + 1))
+@pytest.mark.fault(row=1, invariants="I1 I2 I3 I4")
+@pytest.mark.fault(row=2, invariants="I2")
+@pytest.mark.fault(row=3, invariants="I3")
 def test_a_process_that_is_killed_at_any_call_is_healed_by_the_next_run(nth, when, tmp_path):
     """
     Killed at any call, before or after it took effect, a new process on the same store brings the day to its end.
@@ -84,6 +88,7 @@ def test_a_process_that_is_killed_at_any_call_is_healed_by_the_next_run(nth, whe
         assert len(world.sync.audit(order_id="A1", type="SHIPMENT")) == 1
 
 
+@pytest.mark.fault(row=3, invariants="I1 I3")
 def test_a_partner_that_collects_while_we_are_killed_leaves_an_order_unclear(tmp_path):
     """
     Killed after the rename, and the file collected: nobody can know, so nothing is sent again without a person.
@@ -154,6 +159,7 @@ def test_one_order_that_is_refused_does_not_keep_the_others():
         assert (report.sent, report.send_failed) == (["A1", "A3"], ["A2"])
 
 
+@pytest.mark.fault(row=17, invariants="I3")
 def test_the_work_of_another_synchronizer_is_left_alone():
     """
     While one synchronizer holds a partner's phase, a second one reports it and touches nothing.

@@ -107,6 +107,7 @@ def contents(folder: Path) -> Mapping[str, bytes]:
 
 @pytest.mark.parametrize("options", [{}, {"done_marker": "{name}.done"}], ids=["plain", "marked"])
 @pytest.mark.parametrize("publish", ["rename", "direct"])
+@pytest.mark.fault(row=1, invariants="I1 I2 I3")
 def test_local_folder(tmp_path: Path, publish: str, options: dict[str, str]) -> None:
     """A folder of this machine, renamed into place and written directly."""
     (tmp_path / "in").mkdir()
@@ -138,6 +139,8 @@ def test_memory(publish: str) -> None:
     ],
     indirect=True,
 )
+@pytest.mark.fault(row=1, invariants="I1 I2 I3")
+@pytest.mark.fault(row=2, invariants="I2")
 def test_real_server(server: RunningServer) -> None:
     """FTP, FTPS and SFTP."""
     url, folder = folder_of(server)
@@ -172,6 +175,9 @@ def proxied(server: RunningServer) -> Iterator[tuple[FaultProxy, Opening, Path]]
     ],
     indirect=True,
 )
+@pytest.mark.fault(row=1, invariants="I1 I2 I3")
+@pytest.mark.fault(row=4, invariants="I3")
+@pytest.mark.fault(row=22, invariants="I1")
 def test_every_command_of_ftp(proxied: tuple[FaultProxy, Opening, Path]) -> None:
     """On the wire: the connection is cut at every single command line, before and after the server obeyed it."""
     proxy, opening, folder = proxied
@@ -190,6 +196,7 @@ def test_every_command_of_ftp(proxied: tuple[FaultProxy, Opening, Path]) -> None
 
 
 @pytest.mark.parametrize("server", ["pyftpdlib"], indirect=True)
+@pytest.mark.fault(row=4, invariants="I3")
 def test_a_swallowed_answer_to_the_rename_is_unclear_and_then_found(
     proxied: tuple[FaultProxy, Opening, Path],
 ) -> None:
@@ -212,6 +219,7 @@ def test_a_swallowed_answer_to_the_rename_is_unclear_and_then_found(
 
 
 @pytest.mark.parametrize("server", ["pyftpdlib"], indirect=True)
+@pytest.mark.fault(row=4, invariants="I1")
 def test_published_and_collected_with_the_answer_lost_is_absent(
     proxied: tuple[FaultProxy, Opening, Path],
 ) -> None:

@@ -15,6 +15,7 @@ from fcflow.errors import (
     TransientError,
     TransportCorruptError,
     TransportError,
+    TransportNotFoundError,
     TransportTimeoutError,
     TransportUnclearError,
 )
@@ -494,3 +495,29 @@ def test_a_slow_line_is_waited_for_as_long_as_the_limits_say(place: Place, proxy
     with way(place, proxy, timeout_s=0.8) as transport, pytest.raises(TransportTimeoutError):
         transport.send(delivery(b"x" * 400_000, key="k-2", name="orders-2.csv"))
     assert [name for name in place.arrived() if not name.endswith(".part")] == ["orders-1.csv"]
+
+
+# ---------------------------------------------------------------------- two who read one folder
+
+
+@every_server
+@pytest.mark.fault(row=18, invariants="I4 I6")
+def test_of_two_installations_one_puts_a_file_away_and_the_other_goes_on(place: Place) -> None:
+    """
+    Whoever comes second finds it gone, which harms neither what it took before nor what it takes next.
+    """
+    for name in ("a.csv", "b.csv"):
+        place.answer(name, CONTENT)
+    with way(place) as first, way(place) as second:
+        mine, yours = (list(each.list(feed("status"), Query())) for each in (first, second))
+        for transport, offers in ((first, mine), (second, yours)):
+            assert transport.fetch(offers[0], io.BytesIO()).size == len(CONTENT)
+        first.settle(mine[0], Outcome.APPLIED)
+        second.settle(yours[0], Outcome.APPLIED)
+
+        first.settle(mine[1], Outcome.APPLIED)
+        with pytest.raises(TransportNotFoundError):
+            second.fetch(yours[1], io.BytesIO())
+        assert list(second.list(feed("status"), Query())) == []
+    archive = place.root / "out" / "archive"
+    assert {path.name: path.read_bytes() for path in archive.iterdir()} == {"a.csv": CONTENT, "b.csv": CONTENT}

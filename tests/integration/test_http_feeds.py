@@ -139,6 +139,7 @@ def test_a_wrong_login_ends_the_phase() -> None:
     assert [asked.method for asked in service.asked].count("GET") == 1
 
 
+@pytest.mark.fault(row=16, invariants="I7")
 def test_a_partner_that_wants_an_hour_is_asked_no_more_in_this_run() -> None:
     """
     The others of its orders are asked for by the next run.
@@ -215,6 +216,7 @@ def test_a_full_picture_in_pages_is_one_picture(tmp_path: Any) -> None:
         assert levels(sync) == {"MUG": 5, "CUP": 0, "HAT": 1}
 
 
+@pytest.mark.fault(row=15, invariants="I3")
 def test_every_attempt_at_an_order_has_the_key_that_was_stored_before() -> None:
     """
     A partner that is busy twice sees one key three times; it stands in the outbox.

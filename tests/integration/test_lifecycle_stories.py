@@ -454,6 +454,7 @@ def test_text_with_nul_and_lone_parts_of_characters_stops_nothing(world):
     assert world.states("A2") == {"A2": "shipped"}
 
 
+@pytest.mark.fault(row=40, invariants="I9")
 def test_a_way_in_that_breaks_its_promises_stops_nobody_else(world, caplog):
     """
     What is no error of ours is in the report and the log, and the other partners are served.

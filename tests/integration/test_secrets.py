@@ -63,6 +63,7 @@ def everything_said(path, caplog, capsys):
 
 
 @pytest.mark.parametrize("right", [True, False])
+@pytest.mark.fault(row=31, invariants="I9")
 def test_a_password_shows_nowhere_whether_it_is_right_or_wrong(tmp_path, monkeypatch, caplog, capsys, right):
     """
     With every library logging at DEBUG, the password is in no text that anybody can see, and not in the store.
@@ -89,6 +90,7 @@ def test_a_password_shows_nowhere_whether_it_is_right_or_wrong(tmp_path, monkeyp
         {"url": "ftp://leeds@ftp.leeds.example/", "options": {"password": CANARY}},
     ],
 )
+@pytest.mark.fault(row=31, invariants="I9")
 def test_a_literal_secret_in_a_configuration_is_refused_without_being_repeated(tmp_path, connection):
     """
     Wherever somebody writes a password into the document, the fault names the place and not the password.

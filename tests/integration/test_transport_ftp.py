@@ -93,6 +93,7 @@ def proxied(server: RunningServer) -> AbstractContextManager[FaultProxy]:
 # ---------------------------------------------------------------------- logging in
 
 
+@pytest.mark.fault(row=31, invariants="I9")
 def test_a_wrong_password_is_a_login_error_without_the_password(start: Start, caplog: Any) -> None:
     """Neither its text, nor its causes, nor the local variables of its frames, nor the log show it."""
     caplog.set_level(logging.DEBUG)
@@ -129,6 +130,7 @@ def test_nobody_there_is_unavailable() -> None:
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("cut_at", [0, 1, 30_000, 99_999])
+@pytest.mark.fault(row=5, invariants="I2")
 def test_a_short_upload_is_never_published(start: Start, how: str, cut_at: int) -> None:
     """The server keeps a short file and may even call it a success; it does not get its name."""
     server = start(ports=servers.free_ports(30))
@@ -145,6 +147,7 @@ def test_a_short_upload_is_never_published(start: Start, how: str, cut_at: int) 
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.parametrize("cut_at", [0, 1, 30_000, 99_999])
+@pytest.mark.fault(row=6, invariants="I2")
 def test_a_cut_download_is_noticed(start: Start, how: str, cut_at: int) -> None:
     """The end of the data connection is no end of the file."""
     server = start(ports=servers.free_ports(30))
@@ -160,6 +163,7 @@ def test_a_cut_download_is_noticed(start: Start, how: str, cut_at: int) -> None:
 
 
 @pytest.mark.parametrize("call", ["send", "fetch", "list"])
+@pytest.mark.fault(row=6, invariants="I7")
 def test_a_stall_ends_within_the_deadline(start: Start, call: str) -> None:
     """Each call ends, as a time-out, and the next one works."""
     server = start(ports=servers.free_ports(30))
@@ -193,6 +197,7 @@ def test_a_stall_ends_within_the_deadline(start: Start, call: str) -> None:
     ],
     ids=["silent", "garbage", "endless", "slow", "no code", "421"],
 )
+@pytest.mark.fault(row=21, invariants="I7")
 def test_whatever_the_server_says_first_the_error_is_ours(start: Start, channel: Channel) -> None:
     """And it comes within the deadline."""
     server = start()
@@ -202,6 +207,7 @@ def test_whatever_the_server_says_first_the_error_is_ours(start: Start, channel:
             transport.send(delivery())
 
 
+@pytest.mark.fault(row=22, invariants="I1")
 def test_a_closed_idle_connection_is_replaced(start: Start) -> None:
     """The server ends the session between two calls; nothing is lost."""
     server = start(attributes={"timeout": 0.3})
@@ -227,6 +233,7 @@ def test_one_connection_serves_a_run(start: Start, identity: Certificate, tls: s
 
 
 @pytest.mark.parametrize("reply", ["450 busy", "425 no data connection", "550 denied", "500 what?", "999 ?", "ok"])
+@pytest.mark.fault(row=23, invariants="I6")
 def test_a_refused_listing_is_an_error(start: Start, reply: str) -> None:
     """Never an empty folder, whatever the server says."""
     server = start(replies={"MLSD": reply, "LIST": reply})
@@ -235,6 +242,7 @@ def test_a_refused_listing_is_an_error(start: Start, reply: str) -> None:
         list(transport.list(feed("status"), Query()))
 
 
+@pytest.mark.fault(row=23, invariants="I6")
 def test_a_missing_folder_is_an_error(start: Start) -> None:
     """A misspelt path must not read as no news."""
     with opened(start()) as transport, pytest.raises((TransportNotFoundError, TransportRefusedError)):
@@ -243,12 +251,14 @@ def test_a_missing_folder_is_an_error(start: Start) -> None:
 
 @pytest.mark.real_server
 @pytest.mark.parametrize("server", ["vsftpd"], indirect=True)
+@pytest.mark.fault(row=23, invariants="I6")
 def test_a_missing_folder_that_lists_as_empty_is_an_error(server: RunningServer) -> None:
     """Vsftpd answers LIST of a missing folder with success and nothing."""
     with opened(server) as transport, pytest.raises(TransportNotFoundError):
         list(transport.list(feed("status", path="nowhere"), Query()))
 
 
+@pytest.mark.fault(row=23, invariants="I6")
 def test_a_server_that_says_550_for_empty_can_be_told(start: Start) -> None:
     """With ``empty_reply`` that one answer, and no other, is an empty folder."""
     replies = {"MLSD": "550 No files found"}
@@ -261,6 +271,8 @@ def test_a_server_that_says_550_for_empty_can_be_told(start: Start) -> None:
 
 
 @pytest.mark.parametrize("listing", ["unix", "dos"])
+@pytest.mark.fault(row=14, invariants="I4")
+@pytest.mark.fault(row=23, invariants="I6")
 def test_listings_without_facts_are_understood(start: Start, listing: str) -> None:
     """Names with spaces, sizes and times come out of LIST."""
     server = start(listing=listing)
@@ -275,6 +287,7 @@ def test_listings_without_facts_are_understood(start: Start, listing: str) -> No
         assert list(transport.list(feed("status"), Query())) == []
 
 
+@pytest.mark.fault(row=26, invariants="I8 I10")
 def test_an_address_in_the_answer_to_pasv_is_ignored(start: Start) -> None:
     """A server behind a gateway names an address that nobody reaches, an evil one somebody else's."""
     server = start(attributes={"masquerade_address": "10.255.255.1"}, replies={"EPSV": "500 no"})
@@ -293,6 +306,8 @@ def test_active_mode(start: Start) -> None:
         assert transport.fetch(offer, io.BytesIO()).size == 3
 
 
+@pytest.mark.fault(row=24, invariants="I8")
+@pytest.mark.fault(row=35, invariants="I2")
 def test_names_in_another_encoding(start: Start) -> None:
     """A server that speaks cp1252 is told so by an option; told nothing, its names are refused, not mangled."""
     server = start(attributes={"encoding": "cp1252"})
@@ -309,6 +324,7 @@ def test_names_in_another_encoding(start: Start) -> None:
 # ---------------------------------------------------------------------- what a server cannot do
 
 
+@pytest.mark.fault(row=8, invariants="I2")
 def test_a_server_without_rename_refuses_before_anything_is_visible(start: Start) -> None:
     """And can be written to directly, which is reported."""
     server = start(replies={"RNFR": "502 not here"})
@@ -323,6 +339,7 @@ def test_a_server_without_rename_refuses_before_anything_is_visible(start: Start
 
 
 @pytest.mark.parametrize("reply", ["500 what?", "550 not allowed"])
+@pytest.mark.fault(row=8, invariants="I2")
 def test_without_size_a_listing_tells(start: Start, reply: str) -> None:
     """A server that does not know SIZE, or forbids it, still has its sizes compared and nothing overwritten."""
     server = start(listing="unix", replies={"SIZE": reply})
@@ -335,6 +352,7 @@ def test_without_size_a_listing_tells(start: Start, reply: str) -> None:
     assert (server.root / "in" / "orders-2.csv").read_bytes() == b"foreign"
 
 
+@pytest.mark.fault(row=8, invariants="I1")
 def test_a_folder_that_can_only_be_written_to(start: Start) -> None:
     """Unverified on demand only; then a look knows nothing."""
     server = start(permissions="ewfad", replies=dict.fromkeys(("SIZE", "MLST", "MLSD", "LIST"), "550 denied"))
@@ -347,6 +365,7 @@ def test_a_folder_that_can_only_be_written_to(start: Start) -> None:
     assert (server.root / "in" / "orders-1.csv").exists()
 
 
+@pytest.mark.fault(row=19, invariants="I1")
 def test_a_full_disk_is_an_error_with_its_reason(start: Start) -> None:
     """The server's own words, and nothing under the final name."""
     server = start(replies={"STOR": "552 disk full"})
@@ -357,6 +376,7 @@ def test_a_full_disk_is_an_error_with_its_reason(start: Start) -> None:
 # ---------------------------------------------------------------------- TLS
 
 
+@pytest.mark.fault(row=32, invariants="I10")
 def test_a_certificate_of_nobody_known_is_refused(start: Start, identity: Certificate) -> None:
     """No byte of ours is sent, and the message says how to trust it."""
     with (
@@ -366,6 +386,7 @@ def test_a_certificate_of_nobody_known_is_refused(start: Start, identity: Certif
         transport.send(delivery())
 
 
+@pytest.mark.fault(row=32, invariants="I10")
 def test_a_certificate_for_another_host_is_refused(start: Start, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Unless the options name it."""
     other = servers.certificate(tmp_path_factory.mktemp("tls"), "ftp.example.com")
@@ -377,6 +398,7 @@ def test_a_certificate_for_another_host_is_refused(start: Start, tmp_path_factor
 
 
 @pytest.mark.parametrize("replies", [{"AUTH": "500 what?"}, {"PROT": "536 no"}], ids=["AUTH", "PROT"])
+@pytest.mark.fault(row=32, invariants="I9 I10")
 def test_there_is_no_way_back_to_clear(start: Start, identity: Certificate, replies: dict[str, str]) -> None:
     """A server, or somebody between, that refuses TLS gets neither password nor orders."""
     server = start(tls="explicit", identity=identity, replies=replies)
@@ -399,6 +421,7 @@ def test_an_old_protocol_is_refused(start: Start, identity: Certificate) -> None
 @pytest.mark.real_server
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("server", ["vsftpd-reuse"], indirect=True)
+@pytest.mark.fault(row=32, invariants="I10")
 def test_the_session_is_taken_up_in_both_versions_of_tls(server: RunningServer, version: str) -> None:
     """A server that insists on it takes a file of some size."""
     name = f"tls-{version}"
@@ -409,6 +432,7 @@ def test_the_session_is_taken_up_in_both_versions_of_tls(server: RunningServer, 
         assert transport.look_up(sent) is Presence.PRESENT
 
 
+@pytest.mark.fault(row=5, invariants="I2")
 def test_a_cut_upload_over_tls_is_never_published(start: Start, identity: Certificate) -> None:
     """As in clear."""
     server = start(tls="explicit", identity=identity, ports=servers.free_ports(30))
@@ -419,6 +443,7 @@ def test_a_cut_upload_over_tls_is_never_published(start: Start, identity: Certif
         assert not (server.root / "in" / "orders-1.csv").exists()
 
 
+@pytest.mark.fault(row=34, invariants="I2")
 def test_a_flipped_bit_in_clear_is_found_by_reading_back(start: Start) -> None:
     """Sizes agree; only ``verify: content`` notices."""
     server = start(ports=servers.free_ports(30))

@@ -259,6 +259,7 @@ def test_a_post_arrives_byte_for_byte_with_its_key(service: Service) -> None:
     assert (receipt.size, receipt.answer) == (5, "OK")
 
 
+@pytest.mark.fault(row=15, invariants="I3")
 def test_the_same_delivery_twice_leaves_one_order(service: Service) -> None:
     """
     Every attempt carries the same key, so a server that honours it keeps one.
@@ -308,6 +309,7 @@ def test_ok_is_accepted_where_the_feed_asks_for_it(service: Service, body: bytes
 
 
 @pytest.mark.parametrize("body", [b"Unknown SKU MUG", b"ok", b"OK, but", b"<html>OK</html>", b""])
+@pytest.mark.fault(row=16, invariants="I1")
 def test_any_other_text_is_the_error(service: Service, body: bytes) -> None:
     """
     The ancestor's promise: any answer but `OK` is the error's text.
@@ -337,6 +339,7 @@ def test_any_other_text_is_the_error(service: Service, body: bytes) -> None:
         (301, TransportRefusedError),
     ],
 )
+@pytest.mark.fault(row=16, invariants="I1")
 def test_each_status_has_its_meaning(service: Service, status: int, error: type[TransportError]) -> None:
     """
     A refusal, a wrong login, a *not now* and an unknown outcome are told apart.
@@ -361,6 +364,7 @@ def test_declared_statuses_alone_are_accepted(service: Service) -> None:
             transport.send(_delivery(feed=feed))
 
 
+@pytest.mark.fault(row=16, invariants="I7")
 def test_retry_after_is_kept_as_a_note(service: Service) -> None:
     """
     The server's own wish is not lost.
@@ -386,6 +390,8 @@ def test_the_text_of_an_answer_is_cleaned_and_shortened(service: Service) -> Non
     assert len(text) < 600
 
 
+@pytest.mark.fault(row=16, invariants="I10")
+@pytest.mark.fault(row=26, invariants="I8 I10")
 def test_a_redirect_is_refused_and_names_the_host_alone(service: Service) -> None:
     """
     Nothing is sent on to another host, and what its URL holds is not shown.
@@ -401,6 +407,7 @@ def test_a_redirect_is_refused_and_names_the_host_alone(service: Service) -> Non
 
 
 @pytest.mark.parametrize("fault", ["late", "drop", "slow_head", "half_head", "garbage"])
+@pytest.mark.fault(row=15, invariants="I1 I3")
 def test_a_lost_answer_to_a_post_is_unclear(service: Service, fault: str) -> None:
     """
     The server has the order; whoever cannot read its answer must not say *not sent*.
@@ -413,6 +420,7 @@ def test_a_lost_answer_to_a_post_is_unclear(service: Service, fault: str) -> Non
 
 
 @pytest.mark.parametrize("fault", ["half", "slow"])
+@pytest.mark.fault(row=15, invariants="I1")
 def test_half_an_answer_is_unclear_where_its_text_counts(service: Service, fault: str) -> None:
     """
     A text that was cut is neither `OK` nor an error's text.
@@ -432,6 +440,7 @@ def test_the_status_is_enough_where_only_it_counts(service: Service, fault: str)
         assert transport.send(_delivery()).size == 11
 
 
+@pytest.mark.fault(row=15, invariants="I7")
 def test_the_deadline_bounds_the_whole_call(service: Service) -> None:
     """
     A server that says a byte now and then does not hold us longer than the limit.
@@ -457,6 +466,7 @@ def test_nobody_listening_is_unavailable_and_not_published() -> None:
     assert called == []
 
 
+@pytest.mark.fault(row=22, invariants="I1 I3")
 def test_a_connection_that_the_server_closed_is_replaced(service: Service) -> None:
     """
     Keep-alive never makes an order unclear when the server hung up in between.
@@ -488,6 +498,7 @@ def secure(authority: trustme.CA) -> Iterator[Service]:
         yield running
 
 
+@pytest.mark.fault(row=32, invariants="I10")
 def test_an_unknown_certificate_is_refused(secure: Service) -> None:
     """
     No byte of ours is sent to a server that we do not trust.
@@ -543,6 +554,7 @@ def test_secrets_travel_in_their_headers(service: Service, kwargs: Any, header: 
     assert service.requests[0][2][header] == expected
 
 
+@pytest.mark.fault(row=26, invariants="I9 I10")
 def test_nothing_comes_from_the_environment(service: Service, monkeypatch: Any, tmp_path: Any) -> None:
     """
     Neither a netrc file nor a proxy variable changes what is sent where.
@@ -583,6 +595,7 @@ def _all_text(error: BaseException) -> str:
 
 
 @pytest.mark.parametrize("fault", ["plain", "drop", "late", "half", "garbage"])
+@pytest.mark.fault(row=31, invariants="I9")
 def test_no_secret_shows_anywhere(service: Service, fault: str, caplog: Any) -> None:
     """
     Neither in an error, nor in what it came from, nor in a log at DEBUG, even where the server says it back.
@@ -620,6 +633,7 @@ def test_a_query_string_does_not_show(service: Service) -> None:
         {"options": {"headers": {"X-Shop": "a\nb"}}},
     ],
 )
+@pytest.mark.fault(row=25, invariants="I8")
 def test_a_header_cannot_be_broken_out_of(service: Service, kwargs: Any) -> None:
     """
     A line end in a header's value is refused before anything is sent.
@@ -749,6 +763,7 @@ def test_a_failed_look_is_an_error(service: Service, status: int, error: type[Tr
         ("endless", TransportTooLargeError),
     ],
 )
+@pytest.mark.fault(row=15, invariants="I6 I7")
 def test_a_broken_answer_to_a_question_is_an_error(service: Service, fault: str, error: type[TransportError]) -> None:
     """
     Late, slow, cut, dropped, foreign and endless answers each have their error, within the deadline.
@@ -759,6 +774,7 @@ def test_a_broken_answer_to_a_question_is_an_error(service: Service, fault: str,
         _fetched(transport, _feed("stock", "stock"))
 
 
+@pytest.mark.fault(row=27, invariants="I7")
 def test_a_declared_size_over_the_cap_is_refused_at_once(service: Service) -> None:
     """
     Nothing of it is written.
@@ -784,6 +800,7 @@ def test_a_packed_answer_is_unpacked(service: Service) -> None:
     assert service.requests[0][2]["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.fault(row=27, invariants="I7")
 def test_the_cap_counts_unpacked_bytes(service: Service) -> None:
     """
     A small answer that unpacks to a huge one stops at the cap.
@@ -807,6 +824,7 @@ def test_a_chunked_answer_that_is_cut_is_an_error(service: Service) -> None:
         _fetched(transport, _feed("stock", "stock"))
 
 
+@pytest.mark.fault(row=39, invariants="I1")
 def test_a_forked_process_opens_a_connection_of_its_own(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Two processes never speak over one connection.
@@ -893,6 +911,7 @@ def test_a_path_stays_below_its_connection(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["http://other.example/x", "//other.example/x", "@other.example", "ä b", "x#y"])
+@pytest.mark.fault(row=26, invariants="I8")
 def test_a_path_stays_on_its_host(service: Service, path: str) -> None:
     """
     Whatever a path looks like, the post reaches the connection's own server.

@@ -268,6 +268,7 @@ def test_a_name_is_read_however_it_is_written(
     "name",
     ["..%2F..%2Fx.csv", "%2Fetc%2Fx.csv", "a%00b.csv", "a%0D%0Ab.csv", "a%5Cb.csv", "C%3Ax.csv", "a" * 300 + ".csv"],
 )
+@pytest.mark.fault(row=24, invariants="I8")
 def test_a_hostile_name_is_not_offered(server: RunningServer, box: Mailbox, name: str, caplog: Any) -> None:
     """
     Nor does it stop the others; a warning names it once.
@@ -795,6 +796,7 @@ def starting(tmp_path: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("implicit", [True, False])
 @pytest.mark.parametrize("fault", ["unknown authority", "another name", "expired"])
+@pytest.mark.fault(row=32, invariants="I10")
 def test_a_certificate_that_is_not_accepted_ends_it(
     server: RunningServer, starting: Any, tmp_path: Any, implicit: bool, fault: str
 ) -> None:
@@ -815,6 +817,7 @@ def test_a_certificate_that_is_not_accepted_ends_it(
 
 @pytest.mark.parametrize("answer", ["{tag} NO not today\r\n", "{tag} BAD what\r\n"])
 @pytest.mark.parametrize("offered", [" STARTTLS", ""])
+@pytest.mark.fault(row=32, invariants="I9 I10")
 def test_without_tls_nothing_is_said(server: RunningServer, offered: str, answer: str) -> None:
     """
     Whether the server refuses it or somebody between took it out of the answer.

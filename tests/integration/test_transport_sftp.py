@@ -175,6 +175,7 @@ def test_a_password_comes_after_a_key_that_is_not_taken(server: RunningServer, f
         transport.send(delivery())
 
 
+@pytest.mark.fault(row=31, invariants="I9")
 def test_a_wrong_password_is_a_login_error_that_shows_nothing(
     server: RunningServer, folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,6 +235,8 @@ def test_whatever_the_server_says_first_the_error_is_ours(server: RunningServer,
             transport.send(delivery())
 
 
+@pytest.mark.fault(row=2, invariants="I2 I3")
+@pytest.mark.fault(row=4, invariants="I3")
 def test_a_lost_connection_after_publishing_began_is_unclear(server: RunningServer, folder: str) -> None:
     """Cut between leave to publish and the rename: a look finds the temporary name, and sending again ends it."""
     with FaultProxy(("127.0.0.1", server.port)) as proxy, opened(server, folder, port=proxy.port) as transport:
@@ -253,6 +256,7 @@ def test_a_run_uses_one_connection(server: RunningServer, folder: str) -> None:
         assert proxy.connections == 1
 
 
+@pytest.mark.fault(row=7, invariants="I1 I3")
 def test_a_rename_never_replaces(server: RunningServer, folder: str) -> None:
     """A file that appears under the final name in the last moment is kept."""
     late = server.root / folder / "in" / "orders-1.csv"
@@ -261,6 +265,7 @@ def test_a_rename_never_replaces(server: RunningServer, folder: str) -> None:
     assert late.read_bytes() == b"late"
 
 
+@pytest.mark.fault(row=24, invariants="I8")
 def test_links_are_not_offered(server: RunningServer, folder: str) -> None:
     """They could lead anywhere."""
     (server.root / folder / "out" / "link.csv").symlink_to("/etc/passwd")

@@ -339,6 +339,7 @@ def test_without_a_secret_nobody_logs_in(server: RunningServer, office: PostOffi
 # ---------------------------------------------------------------------- TLS
 
 
+@pytest.mark.fault(row=32, invariants="I9 I10")
 def test_a_server_without_starttls_is_told_nothing(start: Callable[..., RunningServer], office: PostOffice) -> None:
     """
     Whether it never had TLS or somebody between took it out of its answer.
@@ -361,6 +362,7 @@ def test_in_clear_only_where_it_is_asked_for(start: Callable[..., RunningServer]
 
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 @pytest.mark.parametrize("fault", ["unknown authority", "another name", "expired"])
+@pytest.mark.fault(row=32, invariants="I10")
 def test_a_certificate_that_is_not_accepted_ends_it(
     start: Callable[..., RunningServer], office: PostOffice, tmp_path: Any, tls: str, fault: str
 ) -> None:
@@ -515,6 +517,7 @@ def scripted(*lines: bytes) -> Iterator[int]:
         thread.join(5)
 
 
+@pytest.mark.fault(row=32, invariants="I10")
 def test_what_is_said_before_tls_is_not_believed_after_it(server: RunningServer) -> None:
     """
     Answers that were slipped in behind the one to STARTTLS count for nothing.

@@ -41,6 +41,7 @@ def _asked(transport: HttpTransport, path: str, query: dict[str, str], name: str
 
 @settings(max_examples=200)
 @given(name=_TEXT | _AWKWARD)
+@pytest.mark.fault(row=25, invariants="I8")
 def test_an_id_in_a_query_stays_one_value(transport: HttpTransport, name: str) -> None:
     """
     It comes out at the other end as it went in, and adds no parameter.
@@ -53,6 +54,7 @@ def test_an_id_in_a_query_stays_one_value(transport: HttpTransport, name: str) -
 
 @settings(max_examples=200)
 @given(name=_TEXT | _AWKWARD)
+@pytest.mark.fault(row=25, invariants="I8")
 def test_an_id_in_a_path_stays_one_segment(transport: HttpTransport, name: str) -> None:
     """
     Or it is refused, where no server would read it as one.

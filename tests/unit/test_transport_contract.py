@@ -304,6 +304,7 @@ def _arguments(test: Callable[..., None], harness: MemoryHarness, caplog: Any) -
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES, ids=[f"{kind.__name__}-{name[5:30]}" for kind, name in CASES])
+@pytest.mark.fault(row=40, invariants="I1 I2 I3 I6")
 def test_the_promise_bites(kind: type[Bad], name: str, caplog: pytest.LogCaptureFixture) -> None:
     """The bad transport fails the test, and the good one beside it passes."""
     test = getattr(TransportContract(), name)

@@ -188,6 +188,7 @@ def test_a_twin_that_was_faster_is_no_error(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- taking in
 
 
+@pytest.mark.fault(row=9, invariants="I2")
 def test_a_young_file_waits(tmp_path: Path) -> None:
     """With ``min_age_s`` a file is offered once its time of change lies back far enough."""
     path = tmp_path / "s.csv"
@@ -201,6 +202,7 @@ def test_a_young_file_waits(tmp_path: Path) -> None:
     assert len(list(transport.list(patient, Query()))) == 1
 
 
+@pytest.mark.fault(row=14, invariants="I1")
 def test_a_clock_that_is_ahead_delays_but_does_not_hide(tmp_path: Path) -> None:
     """A file from the future is taken when it did not change for as long by our own clock."""
     path = tmp_path / "s.csv"
@@ -216,6 +218,7 @@ def test_a_clock_that_is_ahead_delays_but_does_not_hide(tmp_path: Path) -> None:
     assert looks == [0, 0, 1]
 
 
+@pytest.mark.fault(row=9, invariants="I2")
 def test_a_file_waits_for_its_done_marker(tmp_path: Path) -> None:
     """Without it nothing is offered; with it the file is, the marker is not, and both go when it is settled."""
     marked = feed("status", options={"done_marker": "{name}.done"})
@@ -240,6 +243,7 @@ def test_oldest_first(tmp_path: Path) -> None:
     assert [offer.name for offer in connect(".", tmp_path).list(feed("stock"), Query())] == ["b.csv", "c.csv", "a.csv"]
 
 
+@pytest.mark.fault(row=24, invariants="I8")
 def test_links_are_neither_offered_nor_followed(tmp_path: Path) -> None:
     """A partner cannot make us read a file outside of the folder."""
     inside = tmp_path / "inside"
@@ -268,6 +272,7 @@ def test_a_strange_token_is_an_error(tmp_path: Path) -> None:
             transport.fetch(attrs.evolve(offer, token=token), io.BytesIO())
 
 
+@pytest.mark.fault(row=10, invariants="I2")
 def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
     """Its size before, after and as received must be one."""
     (tmp_path / "s.csv").write_bytes(b"x" * 10)
@@ -354,6 +359,7 @@ def test_a_put_whose_answer_is_lost_is_unclear(
     assert transport.look_up(delivery()) is Presence.PRESENT
 
 
+@pytest.mark.fault(row=40, invariants="I7")
 def test_a_store_that_hangs_is_left(tmp_path: Path, bucket: _Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system without a deadline of its own gets ours."""
     import threading

@@ -24,6 +24,7 @@ odd_text = st.text(st.sampled_from("a.b/\\:~-_ \0\n\r\x1b\x7f\x85é\u2028\ud800"
 
 @given(name=odd_text)
 @example(name="..")
+@pytest.mark.fault(row=25, invariants="I8")
 def test_a_good_name_is_one_segment_of_a_path(name: str) -> None:
     """Joined to a folder it stays in it, fits on a line and into a file system."""
     if fault_of_name(name) is not None:
@@ -35,6 +36,7 @@ def test_a_good_name_is_one_segment_of_a_path(name: str) -> None:
 
 
 @given(path=odd_text)
+@pytest.mark.fault(row=25, invariants="I8")
 def test_a_folder_stays_below_its_base(path: str) -> None:
     """Or it is refused."""
     try:
@@ -119,6 +121,7 @@ def test_a_line_of_a_listing(line: str, name: str, size: int | None, when: str |
     assert entry.modified_at == (None if when is None else datetime.fromisoformat(when).replace(tzinfo=UTC))
 
 
+@pytest.mark.fault(row=14, invariants="I4")
 def test_times_of_a_listing_are_read_in_its_zone() -> None:
     """LIST says nothing of zones; the options do."""
     line = "-rw-r--r-- 1 leeds users 12 Jul 23 07:21 a.csv"
@@ -129,6 +132,7 @@ def test_times_of_a_listing_are_read_in_its_zone() -> None:
 @given(
     moment=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)), age=st.timedeltas(timedelta(0), timedelta(180))
 )
+@pytest.mark.fault(row=14, invariants="I1 I4")
 def test_the_year_that_a_listing_leaves_out_is_found(moment: datetime, age: timedelta) -> None:
     """Within half a year it is the last such day, over the turn of the year too."""
     now = moment.replace(tzinfo=UTC)
@@ -141,6 +145,7 @@ def test_the_year_that_a_listing_leaves_out_is_found(moment: datetime, age: time
 @pytest.mark.parametrize(
     "line", ["b.csv", "-rw-r--r-- what", "d", "13-45-26  07:05AM  12 a.csv", "total", "<html>", "\x1b[0m"]
 )
+@pytest.mark.fault(row=23, invariants="I6")
 def test_a_line_that_is_not_understood_is_an_error(line: str) -> None:
     """A file must not be lost because its line looks odd."""
     with pytest.raises(TransportUnsupportedError):

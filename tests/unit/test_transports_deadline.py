@@ -91,6 +91,7 @@ def test_one_that_cannot_be_ended_does_not_harm_the_others() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.fault(row=39, invariants="I7")
 def test_a_forked_process_has_deadlines_of_its_own() -> None:
     """
     The thread stays in the parent; the child starts one when it needs it.
