@@ -2,7 +2,7 @@
 Files to and from real servers on this machine, each beside the best raw client of its kind in the same run.
 
 vsftpd, OpenSSH (both need root) and nginx serve; the peers are ftplib, pycurl (``pip install --group bench``), the
-OpenSSH program ``sftp`` and requests. Ours does more: a temporary name, the size compared, a rename, the size once more.
+OpenSSH program ``sftp`` and requests. Ours does more: a temporary name, sizes compared before and after a rename.
 """
 
 from __future__ import annotations
