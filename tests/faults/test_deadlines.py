@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from fcflow.errors import TransportTimeoutError
+from fcflow.errors import TransportError, TransportTimeoutError
+from fcflow.testing.faults import Channel, FaultProxy
 from fcflow.testing.files import delivery, opened, place_on
 from fcflow.testing.servers import Certificate, RunningServer
 
@@ -129,3 +130,25 @@ def test_a_handshake_on_the_data_channel_that_never_ends_is_cut(
         ends_in_time(lambda: transport.send(delivery()), 1.0)
         transport.send(delivery())
     assert place.arrived() == {"orders-1.csv": b"A1;1\r\n"}
+
+
+@pytest.mark.fault(row=6, invariants="I7")
+@pytest.mark.parametrize("server", ["asyncssh", pytest.param("openssh", marks=pytest.mark.real_server)], indirect=True)
+@pytest.mark.parametrize("how", ["stall", "rst"])
+def test_a_login_over_ssh_that_is_cut_or_stands_still_ends(server: RunningServer, how: str) -> None:
+    """
+    At any answer of the server's from its banner on; the library would wait for some of them for ever.
+    """
+    place = place_on(server)
+    with FaultProxy(("127.0.0.1", server.port)) as proxy:
+        with opened(server, place.name, at=proxy) as transport:
+            transport.send(delivery())
+            passed = proxy.passed["down"]
+        # The last few answers are to the login and to the delivery; each is some 50 to 150 bytes.
+        for at in (10, passed // 2, *range(passed - 1300, passed - 100, 200)):
+            proxy.control = Channel(cut_down_after=at, how=how)
+            began = time.monotonic()
+            with opened(server, place.name, at=proxy, timeout_s=0.4) as transport:
+                with contextlib.suppress(TransportError):
+                    transport.send(delivery())
+                assert time.monotonic() - began < 2, at

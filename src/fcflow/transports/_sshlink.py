@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -365,13 +366,35 @@ def _preferring(pinned: Sequence[paramiko.PKey]) -> Callable[..., paramiko.Trans
     wanted |= {"rsa-sha2-512", "rsa-sha2-256"} if "ssh-rsa" in wanted else set()
 
     def made(sock: Any, **how: Any) -> paramiko.Transport:
-        # The other one asks for the service again before its second try, which some servers take for an attack.
-        transport: paramiko.Transport = load_paramiko().ServiceRequestingTransport(sock, **how)
+        transport: paramiko.Transport = _asking_once(load_paramiko())(sock, **how)
         options = transport.get_security_options()
         options.key_types = sorted(options.key_types, key=lambda name: name not in wanted)
         return transport
 
     return made
+
+
+def _asking_once(library: Any) -> Any:
+    """
+    The library's own asks for the service again before its second try, which some servers take for an attack; the one
+    of its that does not waits for ever where the connection ends before the answer.
+    """
+
+    class _Asking(library.ServiceRequestingTransport):  # type: ignore[misc]  # known at run time only
+        def ensure_session(self) -> None:
+            if self.is_active() and self.initial_kex_done and not self._service_userauth_accepted:
+                message = library.Message()
+                message.add_byte(library.common.cMSG_SERVICE_REQUEST)
+                message.add_string("ssh-userauth")
+                self._send_message(message)
+                while self.is_active() and not self._service_userauth_accepted:
+                    time.sleep(0.005)
+                if not self._service_userauth_accepted:
+                    raise self.get_exception() or EOFError
+                self.auth_handler = self.get_auth_handler()
+            super().ensure_session()
+
+    return _Asking
 
 
 def _public_key(line: str, hop: _Hop) -> paramiko.PKey:
