@@ -1,8 +1,8 @@
 """
 Files to and from real servers on this machine, each beside the best raw client of its kind in the same run.
 
-vsftpd and OpenSSH serve (both need root); the peers are ftplib, pycurl (``pip install --group bench``), the OpenSSH
-program ``sftp`` and requests. Ours does more: a temporary name, the size compared, a rename, the size once more.
+vsftpd, OpenSSH (both need root) and nginx serve; the peers are ftplib, pycurl (``pip install --group bench``), the
+OpenSSH program ``sftp`` and requests. Ours does more: a temporary name, sizes compared before and after a rename.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import ftplib
 import io
 import random
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count as count_from
 from pathlib import Path
 from typing import Any
@@ -212,11 +210,13 @@ def bench_sftp(scratch: Path, user: Any, count: int, big: bytes, times: int) -> 
     (scratch / "big").write_bytes(big)
     with servers.openssh(scratch, user) as server:
         ours = transport_to(sftp.build, server)
+        lanes = siblings(ours, 4)
         up: dict[str, Job] = {
             "OpenSSH sftp": lambda folder: sftp_program(
                 server, scratch, [f"put {local}/f{number}.csv {folder}/f{number}.csv" for number in range(count)]
             ),
             "send": lambda folder: sends([ours], folder, count),
+            "send, four channels": lambda folder: sends(lanes, folder, count),
         }
         show(f"SFTP, OpenSSH: {count} files up", measured(up, times, server.folder), {"send": "1.3"})
         server.folder("down")
@@ -236,8 +236,9 @@ def bench_sftp(scratch: Path, user: Any, count: int, big: bytes, times: int) -> 
         show(
             f"SFTP, OpenSSH: one file of {len(big) >> 20} MiB up", measured(one, times, server.folder), {"send": "1.2"}
         )
-        far(server, count // 20)
-        ours.close()
+        far(server, max(count // 20, 16))
+        for each in lanes:
+            each.close()
 
 
 def paramiko_put(server: RunningServer, path: Path, folder: str) -> None:
@@ -250,73 +251,59 @@ def paramiko_put(server: RunningServer, path: Path, folder: str) -> None:
         client.put(str(path), f"{server.base}{folder}/big")
 
 
+def siblings(transport: Any, count: int) -> list[Transport]:
+    """So many channels of one connection."""
+    return [transport, *(transport.sibling() for _ in range(count - 1))]
+
+
 def far(server: RunningServer, count: int) -> None:
     """Round trips a file, at 20 ms each."""
+    rows = []
     with FaultProxy(("127.0.0.1", server.port)) as proxy:
         proxy.control.latency_s = 0.01
-        ours = transport_to(sftp.build, server, proxy.port)
-        server.folder("far")
-        ours.send(delivery("far", 10**6))
-        began = time.perf_counter()
-        sends([ours], "far", count)
-        took = time.perf_counter() - began
-        ours.close()
+        for lanes in (1, 4, 8):
+            ours = siblings(transport_to(sftp.build, server, proxy.port), lanes)
+            folder = f"far{lanes}"
+            server.folder(folder)
+            for number, each in enumerate(ours):
+                each.send(delivery(folder, 10**6 + number))
+            began = time.perf_counter()
+            sends(ours, folder, count)
+            took = time.perf_counter() - began
+            for each in ours:
+                each.close()
+            rows.append([f"send, {lanes} at once", f"{took / count / 0.02:.1f}", "2"])
     print()
-    print(
-        table(
-            ["SFTP at 20 ms a round trip", "round trips a file", "asked"], [["send", f"{took / count / 0.02:.1f}", "2"]]
-        )
-    )
+    print(table(["SFTP at 20 ms a round trip", "round trips a file", "asked"], rows), flush=True)
 
 
-class Taking(BaseHTTPRequestHandler):
-    """Takes every post."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"OK")
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def taking_server() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Taking)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def bench_http(count: int, times: int) -> None:
+def bench_http(scratch: Path, count: int, times: int) -> None:
+    """nginx takes the posts; at a distance of 20 ms too, as that is what several at once are for."""
     import requests
 
-    with taking_server() as port:
-        url = f"http://127.0.0.1:{port}"
-        endpoint = Endpoint(partner="bench", connection=Connection(url=url), resolve=lambda it: "")
-        ours = http.build(endpoint)
-        session = requests.Session()
+    with servers.nginx(scratch / "nginx", 'location / { return 200 "OK"; }', "keepalive_requests 1000000;") as server:
+        for latency_s in (0.0, 0.02):
+            with FaultProxy(("127.0.0.1", server.port)) as proxy:
+                proxy.control.latency_s = latency_s / 2
+                url = f"http://127.0.0.1:{proxy.port if latency_s else server.port}"
+                endpoint = Endpoint(partner="bench", connection=Connection(url=url), resolve=lambda it: "")
+                ours = [http.build(endpoint) for _ in range(8)]
+                session = requests.Session()
+                wanted = count if not latency_s else max(count // 10, 40)
 
-        def posts(folder: str) -> None:
-            for _ in range(count):
-                session.post(f"{url}/{folder}", data=SMALL, timeout=30).raise_for_status()
+                def posts(folder: str, url: str = url, session: Any = session, wanted: int = wanted) -> None:
+                    for _ in range(wanted):
+                        session.post(f"{url}/{folder}", data=SMALL, timeout=30).raise_for_status()
 
-        jobs: dict[str, Job] = {
-            "requests session": posts,
-            "send": lambda folder: sends([ours], folder, count),
-        }
-        show(f"HTTP: {count} posts", measured(jobs, times, lambda folder: None), {"send": "1.3"})
-        ours.close()
+                def lanes(number: int, ours: Any = ours, wanted: int = wanted) -> Job:
+                    return lambda folder: sends(ours[:number], folder, wanted)
+
+                jobs: dict[str, Job] = {"requests session": posts, "send": lanes(1), "send, eight at once": lanes(8)}
+                asked = {"send": "1.3", "send, eight at once": "0.3"}
+                far_off = f", {latency_s * 1000:.0f} ms a round trip" if latency_s else ""
+                show(f"HTTP, nginx: {wanted} posts{far_off}", measured(jobs, times, lambda folder: None), asked)
+                for each in ours:
+                    each.close()
 
 
 def main() -> None:
@@ -331,7 +318,7 @@ def main() -> None:
         for bench, given in ((bench_ftp, (count, big)), (bench_ftps, (count,)), (bench_sftp, (count, big))):
             scratch = stack.enter_context(servers.scratch())
             bench(scratch, user, *given, times)  # type: ignore[operator]  # each takes its own
-    bench_http(count, times)
+        bench_http(stack.enter_context(servers.scratch()), count, times)
 
 
 if __name__ == "__main__":

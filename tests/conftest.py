@@ -93,6 +93,8 @@ def _server(request: pytest.FixtureRequest, folder: Path) -> AbstractContextMana
             return servers.vsftpd(folder, user, identity=identity, require_reuse=False)
         case "proftpd":
             return servers.proftpd(folder)
+        case "proftpd-hashes":
+            return servers.proftpd(folder, hashes=True)
         case "proftpd-explicit" | "proftpd-implicit":
             return servers.proftpd(folder, tls=request.param.partition("-")[2], identity=identity)
         case "proftpd-sftp":

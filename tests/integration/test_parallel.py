@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from fcflow.errors import TransportRefusedError, TransportUnavailableError, TransportUnclearError
+from fcflow.errors import StoreError, TransportRefusedError, TransportUnavailableError, TransportUnclearError
 from fcflow.model import Connection, FeedKind, PartnerLimits
+from fcflow.phases.outcomes import Outcomes
 from fcflow.testing.faults import FaultProxy
 from fcflow.testing.partners import World, order
 from fcflow.testing.servers import RunningServer
@@ -114,6 +115,26 @@ def test_a_partner_who_allows_fewer_connections_gets_fewer(monkeypatch: pytest.M
         report = world.run().partners["leeds"]
 
         assert (sorted(report.sent), report.failures) == (IDS, [])
+
+
+def test_what_goes_wrong_with_us_in_one_lane_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that fails under a further lane is a failure of the run, and the next one goes on where it ended."""
+    mark = Outcomes.mark_publishing
+
+    def failing(self: Outcomes, minted: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise StoreError("disk full")
+        mark(self, minted)
+
+    monkeypatch.setattr(Outcomes, "mark_publishing", failing)
+    with world_of(3) as world:
+        report = world.run().partners["leeds"]
+        monkeypatch.setattr(Outcomes, "mark_publishing", mark)
+        for _ in range(2):
+            world.run(hours=1)
+
+        assert any("disk full" in failure.message for failure in report.failures)
+        assert Counter(row["id"] for row in world.partners["leeds"].arrived()) == Counter(IDS)
 
 
 def test_an_unclear_outcome_in_one_lane_is_looked_up_there(monkeypatch: pytest.MonkeyPatch) -> None:

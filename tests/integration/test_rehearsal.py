@@ -214,7 +214,7 @@ def test_the_demonstration_can_be_rehearsed(tmp_path: Path, monkeypatch: pytest.
     for part in ("rules.json", *(f"layouts/{each.name}" for each in source.joinpath("layouts").iterdir())):
         (tmp_path / part).parent.mkdir(exist_ok=True)
         (tmp_path / part).write_bytes(source.joinpath(part).read_bytes())
-    (tmp_path / "aliases.json").write_text("{}")
+    (tmp_path / "aliases.json").write_text('{"MUG": "D-1", "CUP": "D-2"}')
     ports = {"leeds_port": "1", "dropco_port": "2", "postal_port": "3", "dropco_host_key": "ssh-ed25519 AAAA"}
     text = Template(source.joinpath("config.json").read_text(encoding="utf-8")).substitute(ports)
     (tmp_path / "fcflow.json").write_text(text, encoding="utf-8")

@@ -26,6 +26,7 @@ from fcflow.errors import (
     TransportCorruptError,
     TransportError,
     TransportLoginError,
+    TransportNotFoundError,
     TransportTooLargeError,
     TransportUnavailableError,
     TransportUntrustedError,
@@ -203,6 +204,8 @@ class _Intake:
         try:
             taken = self._attempt(lambda: self._fetch(transport, offer))
         except TransportError as error:
+            if isinstance(error, TransportNotFoundError) and self.feed.options.get("claim") is not None:
+                return  # another installation was faster, as it may be
             self.missed = True
             self.told_to_wait = isinstance(error, TransientError) and (error.retry_after_s or 0) > LONGEST_S
             if isinstance(error, TransportLoginError | TransportUntrustedError):

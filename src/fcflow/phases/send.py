@@ -168,18 +168,22 @@ class _Sender:
                 other.result()
 
     def _lane_beside(self, transport: Transport, batches: deque[list[str]]) -> None:
-        """By a connection more; where the partner allows none, the others do its work."""
+        with ExitStack() as stack:
+            mine = self._further_way(stack, transport)
+            if mine is not None:
+                self._lane(mine, batches)
+
+    def _further_way(self, stack: ExitStack, transport: Transport) -> Transport | None:
+        """A connection more; ``None`` where the partner allows none, so that the other lanes do the work."""
         try:
-            with self.context.way(self.partner, self.feed.connection, beside=transport) as mine:
-                refusal = next((found for found in mine.check() if found.level == "error"), None)
-                if refusal is None:
-                    self._lane(mine, batches)
-                else:
-                    LOG.info("%s: no further connection: %s", self.partner.code, refusal.message)
-        except _Stop:
-            raise
+            mine = stack.enter_context(self.context.way(self.partner, self.feed.connection, beside=transport))
+            refusal = next((found.message for found in mine.check() if found.level == "error"), None)
         except FcflowError as error:
-            LOG.info("%s: no further connection: %s", self.partner.code, describe(error))
+            mine, refusal = None, describe(error)
+        if refusal is not None:
+            LOG.info("%s: no further connection: %s", self.partner.code, refusal)
+            return None
+        return mine
 
     def _lane(self, transport: Transport, batches: deque[list[str]]) -> None:
         while not self.stopped:

@@ -32,7 +32,7 @@ from fcflow.errors import (
 )
 from fcflow.model import Feed, PartnerLimits
 from fcflow.transports._limits import capped
-from fcflow.transports._names import UNFINISHED, archived_name, fault_of_name, joined, safe_folder, safe_name
+from fcflow.transports._names import CLAIMED, UNFINISHED, archived_name, fault_of_name, joined, safe_folder, safe_name
 from fcflow.transports.base import Capabilities, Delivery, Fetched, Finding, Offer, Outcome, Presence, Query, Receipt
 
 __all__ = ["CONNECTION_OPTIONS", "FEED_OPTIONS", "Entry", "FileServer", "FolderTransport", "OneByOne", "Ways"]
@@ -73,6 +73,18 @@ FEED_OPTIONS: Mapping[str, Any] = {
             "pattern": r"^[^/\\]*\{name\}[^/\\]*$|^[^/\\]*\{stem\}[^/\\]*$",
             "description": "Name of an empty file that says the file beside it is complete, such as {name}.done or "
             "{stem}.ok. Incoming: a file without its marker is not taken. Outgoing: written after the file.",
+        },
+        "lock_marker": {
+            "type": "string",
+            "pattern": r"^[^/\\]*\{name\}[^/\\]*$|^[^/\\]*\{stem\}[^/\\]*$",
+            "description": "Incoming: name of a file that says somebody is still writing the file beside it, such as "
+            "{name}.lck; that one is not taken while it lies there.",
+        },
+        "claim": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9-]{1,32}$",
+            "description": "Incoming: name of this installation, where several take from one folder. A file is first "
+            "renamed to {name}.{claim}.claimed, so that one of them gets it. Not for object stores, which cannot.",
         },
     },
 }
@@ -155,6 +167,10 @@ class FileServer(Protocol):
         """`stat` of several at once; `OneByOne` has it for servers that gain nothing by that."""
         ...
 
+    def sha256(self, path: str) -> str | None:
+        """The server's own hash of the file at *path*, in hex; ``None`` where it offers none."""
+        ...
+
     def write(self, path: str, content: bytes) -> None:
         """Write *content* to *path*, over what is there."""
         ...
@@ -197,6 +213,10 @@ class OneByOne:
     def stats(self, *paths: str) -> Sequence[Entry | None]:
         """`stat` of each."""
         return [self.stat(path) for path in paths]
+
+    def sha256(self, path: str) -> str | None:
+        """Such servers offer none."""
+        return None
 
     def rename_and_look(self, old: str, new: str) -> Entry | None:
         """Only the rename can fail."""
@@ -296,6 +316,8 @@ class FolderTransport:
             raise TransportCorruptError(f"{self._at(path)}: expected {delivery.size} bytes, got {got}")
         if self.ways.verify == "content" and self._digest(path, delivery.size) != delivery.sha256:
             raise TransportCorruptError(f"{self._at(path)}: the content read back is not what was sent")
+        if self.ways.verify == "size" and self.server.sha256(path) not in (None, delivery.sha256):
+            raise TransportCorruptError(f"{self._at(path)}: the server's hash is not that of what was sent")
 
     def _rename(self, delivery: Delivery, temporary: str, path: str) -> None:
         lost = f"{self._at(path)}: the answer to the rename was lost"
@@ -430,15 +452,22 @@ class FolderTransport:
     def list(self, feed: Feed, query: Query) -> Iterator[Offer]:
         """Complete files of *feed*, oldest first; one listing, made before this returns."""
         folder = safe_folder(feed.path)
+        self._check_claim(feed)
         with self.server.within(self.limits.timeout_s):
             entries = self.server.entries(folder)
         files = [entry for entry in entries if entry.is_file and self._is_named_well(folder, entry.name)]
-        chosen = _belonging(feed, files)
-        complete = [entry for entry in chosen if self._is_complete(feed, folder, entry)]
+        mine = [entry for entry in files if _claimed_name(feed, entry.name) is not None]
+        names = {_claimed_name(feed, entry.name) for entry in mine}
+        chosen = [entry for entry in _belonging(feed, files) if entry.name not in names]
+        complete = [*mine, *(entry for entry in chosen if self._is_complete(feed, folder, entry))]
         complete.sort(key=lambda entry: (entry.modified_at or datetime.min.replace(tzinfo=UTC), entry.name))
         # Files that are left there were taken already: they must not keep new ones from being seen.
         most = None if feed.after == "leave" else min(query.max_files, self.limits.max_files)
         return iter([_offer(feed, folder, entry) for entry in complete[:most]])
+
+    def _check_claim(self, feed: Feed) -> None:
+        if feed.options.get("claim") is not None and not self.ways.rename:
+            raise TransportUnsupportedError(f"{self.server.where}: nothing is renamed here, so nothing can be claimed")
 
     def _is_named_well(self, folder: str, name: str) -> bool:
         fault = fault_of_name(name)
@@ -471,14 +500,30 @@ class FolderTransport:
         path, size, _ = self._token(offer)
         self._refuse_large(path, size)
         with self.server.within(self.limits.timeout_s):
+            path = self._claimed(offer.feed, path)
             before = self._stat_for_fetch(path, size)
             fetched = self._copy(path, before.size, sink)
             after = self.server.stat(path)
+            said = self.server.sha256(path)
         if before.size not in (None, fetched.size):
             raise TransportCorruptError(f"{self._at(path)}: expected {before.size} bytes, got {fetched.size}")
         if after is None or (after.size, after.modified_at) != (before.size, before.modified_at):
             raise TransportCorruptError(f"{self._at(path)}: it changed while it was read")
+        if said not in (None, fetched.sha256):
+            raise TransportCorruptError(f"{self._at(path)}: the server's hash is not that of what was received")
         return fetched
+
+    def _claimed(self, feed: Feed, path: str) -> str:
+        """The path of a file once it is ours; where several take from one folder, all but one find it gone."""
+        claimed = _claim_path(feed, path)
+        if claimed == path or self.server.stat(claimed, sure=True) is not None:
+            # Looked at first, as on some servers a rename replaces what is there.
+            return claimed
+        try:
+            self.server.rename(path, claimed)
+        except TransportNotFoundError:
+            raise TransportNotFoundError(f"{self._at(path)}: another installation has taken it") from None
+        return claimed
 
     def _stat_for_fetch(self, path: str, offered: int | None) -> Entry:
         found = self.server.stat(path)
@@ -514,6 +559,7 @@ class FolderTransport:
             return
         path, size, modified_at = self._token(offer)
         with self.server.within(self.limits.timeout_s):
+            path = _claim_path(offer.feed, path)
             found = self.server.stat(path, sure=True)
             if found is not None and _differs(found, size, modified_at):
                 _log.warning("%s: it changed after it was taken, so it stays", self._at(path))
@@ -602,8 +648,25 @@ def _unclear_if_lost(message: str) -> Iterator[None]:
         raise TransportUnclearError(f"{message}: {error}") from error
 
 
-def _marker_name(feed: Feed, name: str) -> str | None:
-    template = feed.options.get("done_marker")
+def _claim_path(feed: Feed, path: str) -> str:
+    """Where a file lies once it is ours."""
+    claim = feed.options.get("claim")
+    if claim is None or path.endswith(ending := f".{claim}{CLAIMED}"):
+        return path
+    return f"{path}{ending}"
+
+
+def _claimed_name(feed: Feed, name: str) -> str | None:
+    """The own name of a file that is ours; ``None`` of any other."""
+    claim = feed.options.get("claim")
+    if claim is None:
+        return None
+    own = name.removesuffix(f".{claim}{CLAIMED}")
+    return own if own != name and _is_wanted(feed, own) else None
+
+
+def _marker_name(feed: Feed, name: str, option: str = "done_marker") -> str | None:
+    template = feed.options.get(option)
     if template is None:
         return None
     stem = name.rpartition(".")[0] or name
@@ -612,10 +675,17 @@ def _marker_name(feed: Feed, name: str) -> str | None:
 
 def _belonging(feed: Feed, files: Sequence[Entry]) -> Sequence[Entry]:
     """The files that the feed asks for and nobody is still writing; with a done marker only those that have it."""
-    wanted = [entry for entry in files if _is_wanted(feed, entry.name)]
+    names = {entry.name for entry in files}
+    locks = {_marker_name(feed, entry.name, "lock_marker") for entry in files}
+    wanted = [
+        entry
+        for entry in files
+        if _is_wanted(feed, entry.name)
+        and _marker_name(feed, entry.name, "lock_marker") not in names
+        and entry.name not in locks
+    ]
     if feed.options.get("done_marker") is None:
         return wanted
-    names = {entry.name for entry in files}
     markers = {entry.name: _marker_name(feed, entry.name) for entry in files}
     own = {marker for name, marker in markers.items() if marker != name}
     return [
@@ -634,9 +704,8 @@ def _is_wanted(feed: Feed, name: str) -> bool:
 def _offer(feed: Feed, folder: str, entry: Entry) -> Offer:
     modified = None if entry.modified_at is None else entry.modified_at.isoformat()
     token = json.dumps({"folder": folder, "name": entry.name, "size": entry.size, "modified_at": modified})
-    return Offer(
-        feed=feed, name=entry.name, size=entry.size, modified_at=entry.modified_at, etag=entry.mark, token=token
-    )
+    name = _claimed_name(feed, entry.name) or entry.name
+    return Offer(feed=feed, name=name, size=entry.size, modified_at=entry.modified_at, etag=entry.mark, token=token)
 
 
 def _differs(found: Entry, size: int | None, modified_at: datetime | None) -> bool:

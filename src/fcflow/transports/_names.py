@@ -8,10 +8,13 @@ from datetime import datetime
 
 from fcflow.errors import TransportRefusedError
 
-__all__ = ["UNFINISHED", "archived_name", "fault_of_name", "joined", "safe_folder", "safe_name"]
+__all__ = ["CLAIMED", "UNFINISHED", "archived_name", "fault_of_name", "joined", "safe_folder", "safe_name"]
 
-UNFINISHED = (".part", ".tmp", ".filepart", ".writing", ".partial")
-"""Endings of names that somebody is still writing to; in any case of letters."""
+CLAIMED = ".claimed"
+"""Ending of a file that one of several takers has taken for itself."""
+
+UNFINISHED = (".part", ".tmp", ".filepart", ".writing", ".partial", CLAIMED)
+"""Endings of names that somebody is still writing to, or has taken already; in any case of letters."""
 
 _LONGEST = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

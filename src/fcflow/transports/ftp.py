@@ -42,6 +42,7 @@ __all__ = ["FTPS_TYPE", "TYPE", "build"]
 
 _IDLE_S = 10.0
 _MISSING = re.compile(r"no such|not found|not exist|n't exist|cannot find|can't find|couldn't find", re.IGNORECASE)
+_SHA256 = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{64}(?![0-9A-Fa-f])")
 _NOT_KNOWN = ("500", "502", "504")
 _LOGIN = ("430", "530", "532", "535")
 
@@ -58,6 +59,7 @@ class _FtpServer:
     _home: str | None = field(default=None, init=False)
     _must_list: bool = field(default=False, init=False)
     _pipelines: bool = field(init=False)
+    _hash_is_chosen: bool = field(default=False, init=False)
     _secret: str | None = field(default=None, init=False, repr=False)
     _deadline: Deadline = field(init=False, repr=False)
     _dial: Dialler = field(init=False, repr=False)
@@ -132,6 +134,7 @@ class _FtpServer:
             client.protect()
         client.prepare()
         self._home = None
+        self._hash_is_chosen = False
 
     def _option(self, name: str, default: Any) -> Any:
         return self.endpoint.option(name, default)
@@ -277,6 +280,31 @@ class _FtpServer:
         if match is None:
             raise FtpAnswerError(answer)
         return Entry(name=posixpath.basename(path), size=int(match[1]))
+
+    @guarded
+    def sha256(self, path: str) -> str | None:
+        """By HASH or XSHA256, where FEAT offers one of them; a refusal is as good as none."""
+        client = self._open()
+        command = self._hash_command(client)
+        if command is None:
+            return None
+        (answer,) = client.exchange(f"{command} {self._path(path)}")
+        if isinstance(answer, Exception) and not isinstance(answer, ftplib.error_perm | ftplib.error_temp):
+            raise answer
+        match = _SHA256.search(answer) if isinstance(answer, str) else None
+        return None if match is None else match[0].lower()
+
+    def _hash_command(self, client: FtpClient) -> str | None:
+        """What to ask with; where HASH has to be told which hash, it is told once."""
+        offered = client.features.get("HASH", "").upper()
+        if "SHA-256" in offered and "SHA-256*" not in offered and not self._hash_is_chosen:
+            (answer,) = client.exchange("OPTS HASH SHA-256")
+            if isinstance(answer, ftplib.error_perm):
+                offered = client.features["HASH"] = ""
+            self._hash_is_chosen = True
+        if "SHA-256" in offered:
+            return "HASH"
+        return "XSHA256" if "XSHA256" in client.features else None
 
     def _listed(self, path: str) -> Entry | None:
         folder, name = posixpath.split(path)

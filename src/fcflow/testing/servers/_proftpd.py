@@ -27,15 +27,22 @@ __all__ = ["proftpd", "proftpd_sftp"]
 
 
 @contextlib.contextmanager
-def proftpd(folder: Path, *, tls: str | None = None, identity: Certificate | None = None) -> Iterator[RunningServer]:
+def proftpd(
+    folder: Path, *, tls: str | None = None, identity: Certificate | None = None, hashes: bool = False
+) -> Iterator[RunningServer]:
     """
     ProFTPD's FTP server with a virtual user.
 
     Args:
         tls: ``explicit``, ``implicit``, both with session reuse required as it comes, or ``None`` for one in clear.
+
+        hashes: It offers HASH, XSHA256 and their like.
     """
     ports = free_ports(400)
     lines = [f"PassivePorts {ports[0]} {ports[-1]}"]
+    if hashes:
+        # Its cache knows a file by name, size and second, so that what is sent again at once would look as it did.
+        lines += ["LoadModule mod_digest.c", "DigestEngine on", "DigestCache off"]
     if tls is not None:
         assert identity is not None, "TLS needs a certificate"
         lines += [
