@@ -318,8 +318,8 @@ class Full(io.BytesIO):
         raise OSError(28, "No space left on device")
 
 
-@every_server
 @pytest.mark.fault(row=19, invariants="I1 I6")
+@pytest.mark.parametrize("server", ["pyftpdlib-ports", pytest.param("vsftpd", marks=real_server)], indirect=True)
 def test_a_download_that_we_leave_in_the_middle_disturbs_nothing_after_it(place: Place) -> None:
     """
     No room for it here, or too much of it: the connection is not used on with half an answer still to come.
