@@ -167,6 +167,21 @@ def test_what_cannot_be_read_trusts_nobody(server: RunningServer, folder: str, t
 # ---------------------------------------------------------------------- logging in
 
 
+def test_an_answer_that_comes_at_once_is_not_missed(
+    server: RunningServer, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's word on the login is here before we begin to wait for it."""
+    send = paramiko.Transport._send_message
+
+    def slow(self: paramiko.Transport, message: paramiko.Message) -> None:
+        send(self, message)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_message", slow)
+    with opened(server, folder) as transport:
+        transport.send(delivery())
+
+
 def test_a_password_comes_after_a_key_that_is_not_taken(server: RunningServer, folder: str) -> None:
     """On one connection, as some partners have it while they move from one to the other."""
     text = io.StringIO()

@@ -376,11 +376,28 @@ def _preferring(pinned: Sequence[paramiko.PKey]) -> Callable[..., paramiko.Trans
 
 def _asking_once(library: Any) -> Any:
     """
-    The library's own asks for the service again before its second try, which some servers take for an attack; the one
-    of its that does not waits for ever where the connection ends before the answer.
+    The library's own asks for the service again before its second try, which some servers take for an attack. The one
+    of its that does not waits for ever where the connection ends before the answer, or the answer comes at once.
     """
 
+    class _Logins(library.auth_handler.AuthOnlyHandler):  # type: ignore[misc]  # known at run time only
+        def send_auth_request(self, username: str, method: str, finish_message: Any = None) -> Any:
+            self.auth_method, self.username = method, username
+            message = library.Message()
+            message.add_byte(library.common.cMSG_USERAUTH_REQUEST)
+            for text in (username, "ssh-connection", method):
+                message.add_string(text)
+            finish_message(message)
+            # Before the request leaves: afterwards the answer may be here already.
+            self.auth_event = threading.Event()
+            with self.transport.lock:
+                self.transport._send_message(message)
+            return self.wait_for_response(self.auth_event)
+
     class _Asking(library.ServiceRequestingTransport):  # type: ignore[misc]  # known at run time only
+        def get_auth_handler(self) -> Any:
+            return _Logins(self)
+
         def ensure_session(self) -> None:
             if self.is_active() and self.initial_kex_done and not self._service_userauth_accepted:
                 message = library.Message()
