@@ -316,7 +316,8 @@ class FolderTransport:
             raise TransportCorruptError(f"{self._at(path)}: expected {delivery.size} bytes, got {got}")
         if self.ways.verify == "content" and self._digest(path, delivery.size) != delivery.sha256:
             raise TransportCorruptError(f"{self._at(path)}: the content read back is not what was sent")
-        if self.ways.verify == "size" and self.server.sha256(path) not in (None, delivery.sha256):
+        said = self.server.sha256(path) if self.ways.verify == "size" else None
+        if said is not None and said != delivery.sha256:
             raise TransportCorruptError(f"{self._at(path)}: the server's hash is not that of what was sent")
 
     def _rename(self, delivery: Delivery, temporary: str, path: str) -> None:
