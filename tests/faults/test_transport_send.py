@@ -171,7 +171,7 @@ def proxied(server: RunningServer) -> Iterator[tuple[FaultProxy, Opening, Path]]
     [
         "pyftpdlib",
         "pyftpdlib-unix",
-        *(pytest.param(name, marks=pytest.mark.real_server) for name in ("vsftpd", "proftpd", "pure-ftpd")),
+        *(pytest.param(name, marks=pytest.mark.real_server) for name in ("vsftpd", "pure-ftpd")),
     ],
     indirect=True,
 )
