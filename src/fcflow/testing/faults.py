@@ -325,9 +325,10 @@ class BreakingServer:
     calls: list[tuple[str, str]] = field(factory=list)
 
     def __getattr__(self, name: str) -> Any:
-        if isinstance(self.inner, OneByOne) and hasattr(OneByOne, name):
+        own = getattr(OneByOne, name, None)
+        if own is not None and getattr(type(self.inner), name) is own:
             # Each of the calls that it is made of can break.
-            return MethodType(getattr(OneByOne, name), self)
+            return MethodType(own, self)
         found = getattr(self.inner, name)
         return self._breaking(name, found) if name in _CALLS else found
 

@@ -324,8 +324,39 @@ def _files_over(transport: paramiko.Transport | None) -> paramiko.SFTPClient:
         def _convert_status(self, message: Any) -> None:
             super()._convert_status(tolerant(message))
 
+        def at_once(self, *requests: tuple[Any, ...]) -> Sequence[Any]:
+            """The answers to *requests*, or the error that came instead; all leave before the first is waited for."""
+            waiting = _Waiting()
+            numbers = [self._async_request(waiting, *request) for request in requests]
+            lost: Exception | None = None
+            try:
+                while len(waiting.answers) < len(numbers):
+                    self._read_response()
+            except (OSError, EOFError, library.SSHException) as error:
+                lost = error
+            return [waiting.answers.get(number, lost) for number in numbers]
+
+        def said(self, answer: Any) -> Any:
+            """What an answer holds: nothing, or attributes; a refusal is raised, as the library does."""
+            if isinstance(answer, Exception):
+                raise answer
+            kind, message = answer
+            if kind == library.sftp.CMD_STATUS:
+                return self._convert_status(message)
+            return library.SFTPAttributes._from_msg(tolerant(message))
+
     files: paramiko.SFTPClient = _Files.from_transport(transport)
     return files
+
+
+class _Waiting:
+    """Where the library puts answers that somebody else reads."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, tuple[int, Any]] = {}
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        self.answers[number] = kind, message
 
 
 def _jump(text: str) -> _Hop:

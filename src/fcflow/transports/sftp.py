@@ -38,6 +38,7 @@ __all__ = ["TYPE", "build"]
 
 _BLOCK = 32 * 1024
 _AHEAD = 64
+_AT_ONCE = 32 * _BLOCK
 _IDLE_S = 10.0
 
 
@@ -163,11 +164,48 @@ class _SftpServer(OneByOne):
             return None
 
     @guarded
+    def stats(self, *paths: str) -> Sequence[Entry | None]:
+        commands, sftp = load_paramiko().sftp, self._several()
+        answers = sftp.at_once(*((commands.CMD_LSTAT, self._bytes(path)) for path in paths))
+        return [self._sight(sftp, path, answer) for path, answer in zip(paths, answers, strict=True)]
+
+    def _sight(self, sftp: Any, path: str, answer: Any) -> Entry | None:
+        try:
+            return _entry(posixpath.basename(path), sftp.said(answer))
+        except FileNotFoundError:
+            return None
+
+    def _several(self) -> Any:
+        """The channel as it was made: it takes several requests at once."""
+        return self._open()
+
+    def _bytes(self, path: str) -> bytes:
+        return self._path(path).encode("utf-8", "surrogateescape")
+
+    @guarded
     def write(self, path: str, content: bytes) -> None:
+        if len(content) <= _AT_ONCE:
+            self._write_at_once(path, content)
+            return
         with self._open().open(self._path(path), "wb") as file:
             file.set_pipelined(True)
             for start in range(0, len(content), _BLOCK):
                 file.write(content[start : start + _BLOCK])
+
+    def _write_at_once(self, path: str, content: bytes) -> None:
+        """Opened, and then written and closed without waiting in between."""
+        library, sftp = load_paramiko(), self._several()
+        commands, flags = library.sftp, library.sftp.SFTP_FLAG_WRITE | library.sftp.SFTP_FLAG_CREATE
+        opened = sftp._request(
+            commands.CMD_OPEN, self._bytes(path), flags | commands.SFTP_FLAG_TRUNC, library.SFTPAttributes()
+        )
+        handle = opened[1].get_binary()
+        writes = [
+            (commands.CMD_WRITE, handle, commands.int64(start), content[start : start + _BLOCK])
+            for start in range(0, len(content), _BLOCK)
+        ]
+        for answer in sftp.at_once(*writes, (commands.CMD_CLOSE, handle)):
+            sftp.said(answer)
 
     @guarded
     def rename(self, old: str, new: str) -> None:
@@ -179,6 +217,24 @@ class _SftpServer(OneByOne):
             if error.errno is not None or "unsupported" not in str(error).lower():
                 raise
             sftp.posix_rename(self._path(old), self._path(new))
+
+    @guarded
+    def rename_and_look(self, old: str, new: str) -> Entry | None:
+        commands, sftp = load_paramiko().sftp, self._several()
+        look = (commands.CMD_LSTAT, self._bytes(new))
+        renamed, seen = sftp.at_once((commands.CMD_RENAME, self._bytes(old), self._bytes(new)), look)
+        try:
+            sftp.said(renamed)
+        except OSError as error:
+            if error.errno is not None or "unsupported" not in str(error).lower():
+                raise
+            sftp.posix_rename(self._path(old), self._path(new))
+            (seen,) = sftp.at_once(look)
+        try:
+            return self._sight(sftp, new, seen)
+        except Exception:  # noqa: BLE001 - the file has its name; only the look failed
+            self._drop()
+            return None
 
     @guarded_blocks
     def read(self, path: str, size: int | None) -> Iterator[bytes]:
