@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import MethodType
 from typing import Any
 
@@ -221,14 +221,13 @@ class FaultProxy:
     ) -> None:
         count = 0
         direction = "up" if writer is pair.far else "down"
-        while block := await reader.read(65536 if channel.rate is None else max(channel.rate // 20, 1)):
+        incoming = self._delayed(reader, channel) if channel.latency_s else self._blocks(reader, channel)
+        async for block in incoming:
             goes_on = True
             if inspect is not None:
                 block, goes_on = inspect(block, pair)
             if direction == "up" and channel.flip_at is not None:
                 block = _flipped(block, channel.flip_at - count)
-            if channel.latency_s:
-                await asyncio.sleep(channel.latency_s)
             if cut_after is not None and count + len(block) > cut_after:
                 writer.write(block[: cut_after - count])
                 await writer.drain()
@@ -244,6 +243,31 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             writer.write_eof()
         return None
+
+    async def _blocks(self, reader: asyncio.StreamReader, channel: Channel) -> AsyncIterator[bytes]:
+        while block := await reader.read(65536 if channel.rate is None else max(channel.rate // 20, 1)):
+            yield block
+
+    async def _delayed(self, reader: asyncio.StreamReader, channel: Channel) -> AsyncIterator[bytes]:
+        """Each block so much later than it came; a long way holds many blocks, as a real one does."""
+        on_its_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def gather() -> None:
+            with contextlib.suppress(OSError):
+                async for block in self._blocks(reader, channel):
+                    on_its_way.put_nowait((self._loop.time() + channel.latency_s, block))
+            on_its_way.put_nowait((self._loop.time() + channel.latency_s, b""))
+
+        gathering = asyncio.create_task(gather())
+        try:
+            while True:
+                due, block = await on_its_way.get()
+                await asyncio.sleep(max(due - self._loop.time(), 0))
+                if not block:
+                    return
+                yield block
+        finally:
+            gathering.cancel()
 
     def _up(self, block: bytes, pair: _Pair) -> tuple[bytes, bool]:
         """What of a block from the client goes on to the server, and whether the connection does."""
