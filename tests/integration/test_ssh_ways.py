@@ -169,6 +169,21 @@ def test_a_way_that_was_cut_is_opened_anew(server: RunningServer, gate: RunningS
         transport.close()
 
 
+def test_a_certificate_is_for_the_partners_key_and_not_for_the_jump_hosts(
+    gate: RunningServer, certified: tuple[RunningServer, Path]
+) -> None:
+    """Each host is logged in to in its own way."""
+    server, authority = certified
+    key, certificate = signed(server, authority)
+    assert gate.user_key is not None
+    known = {"key": key.read_text(), "jump_key": gate.user_key.read_text()}
+    transport = connect(server, known, certificate_file=str(certificate), **through(gate))
+    send(transport)
+    transport.close()
+
+    assert len(list(server.root.iterdir())) == 1
+
+
 # ---------------------------------------------------------------------- few channels
 
 

@@ -237,20 +237,25 @@ class SshLink:
 
     def _credentials(self, hop: _Hop) -> dict[str, Any]:
         password, key, phrase = (self.endpoint.secret(name) for name in hop.secrets)
-        if hop.pins != "host_key" and key is None and password is None:
+        is_last = hop.pins == "host_key"
+        # A jump host without a login of its own gets the partner's key, never the partner's password.
+        is_ours = is_last or (password is None and key is None)
+        if is_ours and not is_last:
             key, phrase = self.endpoint.secret("key"), self.endpoint.secret("passphrase")
-        if (key is None and password is None) or hop.pins == "host_key":
-            key = self._key_of_file() if key is None else key
+        if is_ours and key is None:
+            key = self._key_of_file()
         self.known_secrets = (*self.known_secrets, password, key, phrase, self._dial.secret)
         found: dict[str, Any] = {} if password is None else {"password": password}
-        return found if key is None else {**found, "pkey": self._private_key(key, phrase, hop.where)}
+        if key is not None:
+            made = _private_key(key, phrase, hop.where)
+            found["pkey"] = self._certified(made, hop.where) if is_ours else made
+        return found
 
     def _key_of_file(self) -> str | None:
         name = self.endpoint.option("key_file")
         return None if name is None else _read(self._below(name), f"{self.address}: key_file")
 
-    def _private_key(self, text: str, phrase: str | None, where: str) -> paramiko.PKey:
-        key = _private_key(text, phrase, where)
+    def _certified(self, key: paramiko.PKey, where: str) -> paramiko.PKey:
         name = self.endpoint.option("certificate_file")
         if name is not None:
             certificate = _read(self._below(name), f"{where}: certificate_file")
